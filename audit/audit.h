@@ -1,0 +1,82 @@
+/* The record. An append-only log is the commit point and the truth; single-use state is derived from it, a SQLite
+ * database is its searchable index. docs/AUDIT.md describes the files byte for byte.
+ *
+ * Thread-safe. Many waiters share one fdatasync. Fail closed: when the log cannot be written or verified, every commit
+ * answers ERR_UNAVAILABLE until it can. */
+#ifndef TWOKEY_AUDIT_AUDIT_H
+#define TWOKEY_AUDIT_AUDIT_H
+
+#include "common/clock.h"
+#include "common/err.h"
+#include "common/reason.h"
+#include "common/span.h"
+#include "twokey/v1/audit.pb-c.h"
+
+struct audit;
+
+struct audit_options {
+	const char *directory;      /* made (0700) when missing; locked against a second process */
+	uint64_t segment_bytes;     /* preallocated size of a segment file; 0: 16 MiB */
+	unsigned commit_timeout_ms; /* longest wait for durability; 0: 10000 */
+	const struct clock *clock;  /* NULL: the system's */
+};
+
+/* Opens or makes the ledger: verifies the tail, repairs a torn last write (never acknowledged to anybody) and records
+ * that as EVENT_RECOVERY, rebuilds the single-use state, starts the committer and the indexer. ERR_CORRUPT: the log
+ * does not verify, and says where; ERR_PRECONDITION: another process has it. */
+must_check enum err_code audit_open(const struct audit_options *options, struct audit **ret, struct err *err);
+/* Commits what is queued, stops both threads, closes. */
+void audit_close(struct audit *audit);
+
+/* The single-use side of a decision. */
+struct audit_use {
+	uint8_t transaction_id[16];
+	uint8_t transaction_sha256[32];
+	uint32_t max_uses;     /* >= 1 */
+	int64_t expires_at_ms; /* the state is kept until then plus the clock skew */
+	bool spend;            /* true: spends one use (FETCH, STORE, LIST, REMOVE); false: only notes the id (COSIGN) */
+};
+
+/* Appends one record and waits until it is durable. index and time are assigned here, in log order; time never runs
+ * backwards. With `use`, the state is checked and changed in the same step: *ret_refusal becomes REASON_REPLAYED or
+ * REASON_ID_REUSED and nothing is appended (the caller then commits the denial), or REASON_CLOCK_IN_DOUBT when the
+ * clock is more than a minute behind the log's last record and decision is GRANTED. ERR_OK: durable (or refused, see
+ * *ret_refusal). ERR_UNAVAILABLE: not known to be durable; grant nothing. The record is borrowed and its index and time
+ * are set in place (time points to *ret_time's storage inside the record's owner: pass a record whose `time` may be
+ * NULL). */
+struct audit_commit {
+	uint64_t index;
+	int64_t time_ms;
+	enum reason refusal;
+};
+must_check enum err_code audit_commit(struct audit *audit, const Twokey__V1__Record *record,
+                                      const struct audit_use *use, struct audit_commit *ret, struct err *err);
+
+/* Can records be written? For health. */
+must_check enum err_code audit_check(struct audit *audit, struct err *err);
+/* How many records are durable, and how many of them the index has. */
+void audit_progress(struct audit *audit, uint64_t *ret_committed, uint64_t *ret_indexed);
+
+/* One record's exact bytes (a serialised Record). ERR_NOT_FOUND beyond the end; ERR_CORRUPT when it does not verify. */
+must_check enum err_code audit_read(struct audit *audit, uint64_t index, struct buf *out, struct err *err);
+
+/* Newest first. Calls back with each record's exact bytes; the callback returns false to stop. `request` as in
+ * audit.proto. ERR_INVALID: request; ERR_UNAVAILABLE: the index is broken (deciding goes on); ERR_DEADLINE:
+ * wait_for_index did not become searchable within timeout_ms. */
+struct audit_search_result {
+	uint64_t returned;
+	bool more;
+	uint64_t indexed;
+	uint64_t committed;
+};
+must_check enum err_code audit_search(struct audit *audit, const Twokey__V1__SearchRequest *request,
+                                      unsigned timeout_ms, bool (*each)(uint64_t index, struct span record, void *user),
+                                      void *user, struct audit_search_result *ret, struct err *err);
+
+/* Reads a ledger directory that may be in use by a server, without the lock, and verifies every record's checksum and
+ * chain from the first. Calls back with each. ERR_CORRUPT names the first bad record. For `twokey audit` offline and
+ * tests. */
+must_check enum err_code audit_scan(const char *directory, bool (*each)(uint64_t index, struct span record, void *user),
+                                    void *user, struct err *err);
+
+#endif

@@ -1,0 +1,11 @@
+# twokey_room(NAME DEPS ...): a static library of a folder's .c files.
+function(twokey_room name)
+	cmake_parse_arguments(ROOM "" "" "DEPS" ${ARGN})
+	file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.c)
+	list(FILTER sources EXCLUDE REGEX "cli/main\\.c$")
+	if(NOT sources)
+		return()
+	endif()
+	add_library(twokey_${name} STATIC ${sources})
+	target_link_libraries(twokey_${name} PUBLIC ${ROOM_DEPS} Threads::Threads)
+endfunction()

@@ -1,0 +1,57 @@
+/* Reasons: why something was refused, in the stable words that clients, records and documents share
+ * (google.rpc.ErrorInfo.reason, domain "twokey"; the list is docs/PROTOCOL.md's). A reason has one category, hence one
+ * gRPC status. */
+#ifndef TWOKEY_COMMON_REASON_H
+#define TWOKEY_COMMON_REASON_H
+
+#include "common/err.h"
+
+/* name, category, what the client is told */
+#define REASONS(X)                                                                                                     \
+	X(NONE, OK, "")                                                                                                    \
+	X(MALFORMED, INVALID, "the request is not well formed")                                                            \
+	X(TOO_LARGE, EXHAUSTED, "the request exceeds a size limit")                                                        \
+	X(FLOOD_LIMIT, EXHAUSTED, "too many requests from this address; try again later")                                  \
+	X(SIGNATURE_INVALID, UNAUTHENTICATED, "the envelope has no valid signature by a trusted vendor key")               \
+	X(HOLDER_PROOF_INVALID, UNAUTHENTICATED, "the holder proof is missing or does not hold")                           \
+	X(CALLER_UNAUTHENTICATED, UNAUTHENTICATED, "this method needs a client certificate")                               \
+	X(CALLER_NOT_ALLOWED, DENIED, "the client certificate has no role that allows this")                               \
+	X(AUDIENCE_MISMATCH, DENIED, "the transaction names another gatekeeper or a bucket it does not guard")             \
+	X(OPERATION_MISMATCH, DENIED, "the transaction allows another operation than this method performs")                \
+	X(NOT_YET_VALID, PRECONDITION, "the transaction is not valid yet")                                                 \
+	X(EXPIRED, PRECONDITION, "the transaction has expired")                                                            \
+	X(LIFETIME_TOO_LONG, DENIED, "the transaction lives longer than allowed")                                          \
+	X(REPLAYED, DENIED, "every use of this transaction has been spent")                                                \
+	X(ID_REUSED, DENIED, "this transaction id was seen with other content")                                            \
+	X(NETWORK_DENIED, DENIED, "not allowed from this network address")                                                 \
+	X(RULE_DENIED, DENIED, "the gatekeeper's rules do not allow this")                                                 \
+	X(OBJECT_EXISTS, EXISTS, "the object exists and the transaction does not allow overwriting")                       \
+	X(OBJECT_NOT_FOUND, NOT_FOUND, "there is no such object")                                                          \
+	X(OBJECT_CORRUPT, CORRUPT, "the stored object failed verification")                                                \
+	X(RANGE_INVALID, INVALID, "the byte range lies outside the object")                                                \
+	X(CONTENT_MISMATCH, PRECONDITION, "the content is not what the transaction promised")                              \
+	X(TOKEN_UNAVAILABLE, UNAVAILABLE, "the token cannot be used right now")                                            \
+	X(LEDGER_UNAVAILABLE, UNAVAILABLE, "the record cannot be written right now")                                       \
+	X(CLOCK_IN_DOUBT, UNAVAILABLE, "the clock cannot be trusted right now")                                            \
+	X(STORE_UNAVAILABLE, UNAVAILABLE, "the bucket cannot be reached right now")                                        \
+	X(OVERLOADED, EXHAUSTED, "too many requests are running; try again later")                                         \
+	X(CLIENT_GONE, CANCELLED, "the client went away")                                                                  \
+	X(DEADLINE_PASSED, DEADLINE, "the caller's deadline passed")                                                       \
+	X(WRONG_ROLE, UNIMPLEMENTED, "this deployment does not offer that method")                                         \
+	X(UNKNOWN_METHOD, UNIMPLEMENTED, "there is no such method")                                                        \
+	X(NO_SUCH_RECORD, NOT_FOUND, "there is no such record")                                                            \
+	X(INTERNAL, INTERNAL, "internal error")
+
+enum reason {
+#define X(name, code, text) REASON_##name,
+	REASONS(X)
+#undef X
+};
+
+/* "NETWORK_DENIED"; "" for NONE. */
+const char *reason_name(enum reason reason);
+/* What the client is told. */
+const char *reason_text(enum reason reason);
+enum err_code reason_code(enum reason reason);
+
+#endif

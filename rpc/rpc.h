@@ -1,0 +1,158 @@
+/* RPC without a transport in sight: handlers receive, send and finish; the back ends (gRPC C core today) know queues,
+ * slices and framing, and nothing of the domain.
+ *
+ * Handlers block and run on a worker thread of their own. A struct rpc_call belongs to the thread that runs its
+ * handler; it is valid until the handler returns. */
+#ifndef TWOKEY_RPC_RPC_H
+#define TWOKEY_RPC_RPC_H
+
+#include "common/err.h"
+#include "common/ip.h"
+#include "common/span.h"
+
+/* ---- serving ---- */
+
+struct rpc_server;
+struct rpc_call;
+
+typedef void (*rpc_handler)(struct rpc_call *call, void *user);
+
+struct rpc_method {
+	const char *path; /* "/twokey.v1.Gatekeeper/CoSign"; NULL ends the table */
+	rpc_handler handler;
+	void *user;
+	size_t max_message_bytes; /* of one received message; larger ones end the call with EXHAUSTED */
+	bool stream;              /* long-running: counts against max_streams instead of max_calls */
+};
+
+/* Certificates. Paths of PEM files. `key` may be a PKCS#11 URI ("pkcs11:..."): then module and pin_source say where its
+ * token is. */
+struct rpc_tls {
+	const char *certificate; /* chain, leaf first */
+	const char *key;
+	const char *client_ca; /* NULL: client certificates are not asked for */
+	const char *module;    /* PKCS#11 module of a key in a token */
+	const char *pin_source;
+};
+
+struct rpc_server_options {
+	const char *listen; /* "127.0.0.1:8443", "[::]:8443"; port 0 picks one below 32768 */
+	struct rpc_tls tls; /* all NULL: plaintext; only tests do that */
+	const struct rpc_method *methods;
+	/* Called for every method that is not in the table, and for requests that break a limit; may be NULL. Finishes the
+	 * call itself, or lets the default UNIMPLEMENTED stand by returning. */
+	rpc_handler unknown;
+	void *unknown_user;
+	/* A serialised FileDescriptorSet with imports, for reflection; empty: no reflection. */
+	struct span descriptors;
+	/* Which of the services to list by reflection, NULL-terminated; the health and reflection services are added. */
+	const char *const *services;
+	unsigned max_connections;             /* 0: 1000 */
+	unsigned max_connections_per_address; /* 0: 250 */
+	unsigned max_calls;                   /* unary handlers at once; 0: 64 */
+	unsigned max_streams;                 /* streaming handlers at once; 0: 256 */
+	unsigned handshake_timeout_ms;        /* 0: 10000 */
+	unsigned idle_timeout_ms;             /* a connection without calls; 0: 300000 */
+};
+
+/* Binds, starts polling and serving. ERR_INVALID: options or certificates; ERR_UNAVAILABLE: the address cannot be
+ * bound. */
+must_check enum err_code rpc_server_start(const struct rpc_server_options *options, struct rpc_server **ret,
+                                          struct err *err);
+/* The port that was bound. */
+unsigned rpc_server_port(const struct rpc_server *server);
+/* Health of grpc.health.v1: service "" and every listed service. Watchers are told. */
+void rpc_server_set_serving(struct rpc_server *server, bool serving);
+/* Health to NOT_SERVING, no new calls, running ones may end within grace_ms, then they are cancelled; returns when all
+ * handlers have returned; frees. */
+void rpc_server_stop(struct rpc_server *server, unsigned grace_ms);
+
+/* Receives one message into *out (cleared first). ERR_OK with *ret_end false: a message; ERR_OK with *ret_end true: the
+ * client has half-closed; ERR_CANCELLED: client gone or deadline; ERR_EXHAUSTED: larger than the method allows. */
+must_check enum err_code rpc_recv(struct rpc_call *call, struct buf *out, bool *ret_end, struct err *err);
+/* Sends one message: head (copied) followed by body (the buffer's bytes are taken over without a copy, the buffer is
+ * left empty; may be NULL). Waits for flow control. */
+must_check enum err_code rpc_send(struct rpc_call *call, struct span head, struct buf *body, struct err *err);
+
+/* google.rpc.ErrorInfo of a failure. Borrowed. */
+struct rpc_error_info {
+	const char *reason;
+	const char *domain;
+	const char *metadata_key[4];
+	const char *metadata_value[4];
+	size_t n_metadata;
+};
+/* Ends the call, once, with a status (ERR_OK for success), a message for a person, and details when info is not NULL. A
+ * handler that returns without it ends with INTERNAL. */
+void rpc_finish(struct rpc_call *call, enum err_code code, const char *message, const struct rpc_error_info *info);
+
+/* Client gone, or deadline passed? Cheap; poll it. */
+bool rpc_cancelled(struct rpc_call *call);
+/* Wall clock in ms; 0: none. */
+int64_t rpc_deadline_ms(const struct rpc_call *call);
+const char *rpc_method_path(const struct rpc_call *call);
+/* The peer's address. False when it is no network address (a test's socket pair). */
+bool rpc_peer(const struct rpc_call *call, struct ip_addr *ret);
+/* First value of a metadata key (lower case), or NULL. ASCII only. */
+const char *rpc_metadata(const struct rpc_call *call, const char *key);
+
+/* The verified client certificate. */
+struct rpc_identity {
+	const char *common_name;  /* "" when absent */
+	const char *const *names; /* SAN entries: URI, DNS, e-mail, as text */
+	size_t n_names;
+	char fingerprint[65]; /* hex SHA-256 of the certificate (DER) */
+};
+/* NULL when the client presented none. Lives as long as the call. */
+const struct rpc_identity *rpc_call_identity(struct rpc_call *call);
+
+/* ---- calling ---- */
+
+struct rpc_client;
+struct rpc_stream;
+
+struct rpc_client_options {
+	const char *target;            /* "host:port" */
+	const char *ca;                /* PEM file; NULL: the system's roots */
+	const char *certificate, *key; /* PEM files; NULL: none */
+	const char *server_name;       /* overrides the name that the certificate must have; NULL: the target's host */
+	const char *user_agent;        /* NULL: "twokey/VERSION" */
+};
+
+/* Thread-safe. Connects lazily. */
+must_check enum err_code rpc_client_new(const struct rpc_client_options *options, struct rpc_client **ret,
+                                        struct err *err);
+void rpc_client_free(struct rpc_client *client);
+
+/* How a call ended. */
+struct rpc_status {
+	enum err_code code;
+	char *message; /* owned */
+	char *reason;  /* ErrorInfo.reason, "" when absent; owned */
+	char *record;  /* ErrorInfo.metadata["record"], "" when absent; owned */
+};
+void rpc_status_done(struct rpc_status *status);
+
+/* Opens a call of any kind. deadline_ms: wall clock, 0: none. One thread uses a stream. */
+must_check enum err_code rpc_stream_open(struct rpc_client *client, const char *path, int64_t deadline_ms,
+                                         struct rpc_stream **ret, struct err *err);
+/* ERR_UNAVAILABLE when the server has ended the call: rpc_stream_finish says why. */
+must_check enum err_code rpc_stream_send(struct rpc_stream *stream, struct span head, struct buf *body,
+                                         struct err *err);
+must_check enum err_code rpc_stream_half_close(struct rpc_stream *stream, struct err *err);
+/* As rpc_recv; *ret_end true when the server sends no more. Messages up to 4 MiB. */
+must_check enum err_code rpc_stream_recv(struct rpc_stream *stream, struct buf *out, bool *ret_end, struct err *err);
+/* Waits for the status; call after the end (or after rpc_stream_cancel). */
+void rpc_stream_finish(struct rpc_stream *stream, struct rpc_status *ret);
+void rpc_stream_cancel(struct rpc_stream *stream);
+void rpc_stream_free(struct rpc_stream *stream); /* cancels when still running */
+
+/* One request, one response. */
+must_check enum err_code rpc_unary(struct rpc_client *client, const char *path, struct span request,
+                                   int64_t deadline_ms, struct buf *response, struct rpc_status *ret, struct err *err);
+
+/* Process-wide: before any other thread starts; blocks nothing, ignores SIGPIPE. */
+void rpc_init(void);
+void rpc_shutdown(void);
+
+#endif

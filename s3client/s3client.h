@@ -1,0 +1,133 @@
+/* Object stores: one interface over S3 (and whatever speaks it) and a local directory. Blocking calls, streaming both
+ * ways, bounded memory.
+ *
+ * A struct store is thread-safe; a store_upload or store_download belongs to one thread. Object keys are exact bytes:
+ * 1-1024 bytes of UTF-8 without NUL; nothing is folded or normalised. */
+#ifndef TWOKEY_S3CLIENT_S3CLIENT_H
+#define TWOKEY_S3CLIENT_S3CLIENT_H
+
+#include "common/clock.h"
+#include "common/err.h"
+#include "common/span.h"
+
+struct store;
+struct store_upload;
+struct store_download;
+
+/* User metadata kept beside an object: names [a-z0-9-]+, values printable ASCII; at most 2 KiB in all (S3's own limit).
+ */
+struct store_meta {
+	const char *name;
+	const char *value;
+};
+#define STORE_META_MAX 16
+
+struct store_object {
+	uint64_t size; /* stored bytes of the whole object */
+	char *content_type;
+	char *etag;
+	char *version_id; /* "" when the bucket keeps no versions */
+	int64_t modified_ms;
+	struct {
+		char *name, *value;
+	} meta[STORE_META_MAX];
+	size_t n_meta;
+};
+void store_object_done(struct store_object *object);
+/* The value, or NULL. */
+const char *store_object_meta(const struct store_object *object, const char *name);
+
+/* Stop early: polled at least every 200 ms while waiting. May be NULL. */
+struct store_cancel {
+	bool (*cancelled)(void *user); /* true: give up with ERR_CANCELLED */
+	void *user;
+	int64_t deadline_ms; /* wall clock; 0: none; ERR_DEADLINE after it */
+};
+
+/* ---- making one ---- */
+
+/* Where the secret is: the store never has it. date_key is HMAC-SHA-256("AWS4" + secret, "YYYYMMDD"), made in the
+ * token; the store derives the day-region-service key from it, keeps that one day in locked memory, and asks again when
+ * the day changes. Thread-safe. */
+struct s3_credentials {
+	const char *access_key_id;
+	enum err_code (*date_key)(void *user, const char *yyyymmdd, uint8_t out[32], struct err *err);
+	void *user;
+};
+
+struct s3_options {
+	const char *endpoint; /* "https://s3.eu-central-1.amazonaws.com" or "http://127.0.0.1:7070"; no path */
+	const char *region;
+	const char *bucket;
+	bool path_style;             /* https://host/bucket/key instead of https://bucket.host/key */
+	const char *ca_file;         /* PEM; NULL: the system's */
+	const char *sse;             /* NULL, "AES256" or "aws:kms": asked of S3 on every PUT */
+	uint64_t part_bytes;         /* size of a multipart part; 0: 8 MiB; at least 5 MiB */
+	unsigned connect_timeout_ms; /* 0: 5000 */
+	unsigned stall_timeout_ms;   /* no byte for this long ends a request; 0: 30000 */
+	struct s3_credentials credentials;
+	const struct clock *clock;
+};
+must_check enum err_code store_open_s3(const struct s3_options *options, struct store **ret, struct err *err);
+
+/* A local directory (made when missing, 0700). Writes are atomic and durable. */
+must_check enum err_code store_open_directory(const char *path, struct store **ret, struct err *err);
+void store_free(struct store *store);
+
+/* ---- using it ---- */
+
+/* Can the bucket be used? One cheap request; for health. */
+must_check enum err_code store_check(struct store *store, struct err *err);
+
+struct store_put {
+	const char *key;
+	const char *content_type;
+	const struct store_meta *meta;
+	size_t n_meta;
+	bool overwrite; /* false: ERR_EXISTS when the object is there (If-None-Match: *), judged atomically at commit */
+	const struct store_cancel *cancel;
+};
+/* Nothing is visible before store_upload_commit returned ERR_OK. */
+must_check enum err_code store_upload_begin(struct store *store, const struct store_put *put, struct store_upload **ret,
+                                            struct err *err);
+must_check enum err_code store_upload_write(struct store_upload *upload, struct span bytes, struct err *err);
+/* On success *ret has etag and version_id. The upload is freed in both cases. */
+must_check enum err_code store_upload_commit(struct store_upload *upload, struct store_object *ret, struct err *err);
+/* Removes every trace; accepts NULL; frees. */
+void store_upload_abort(struct store_upload *upload);
+
+struct store_get {
+	const char *key;
+	const char *version_id; /* NULL: the latest */
+	bool has_range;
+	uint64_t first, length; /* stored bytes; cut at the object's end */
+	const struct store_cancel *cancel;
+};
+/* Opens the object and gives its head. A ranged get pins nothing: use the version or the etag it returned.
+ * ERR_NOT_FOUND; ERR_INVALID: the range starts beyond the end. */
+must_check enum err_code store_download_begin(struct store *store, const struct store_get *get,
+                                              struct store_download **ret, struct store_object *ret_object,
+                                              struct err *err);
+/* Reads up to len bytes; 0 at the end. ERR_CORRUPT when fewer bytes came than the head promised. */
+must_check enum err_code store_download_read(struct store_download *download, uint8_t *out, size_t len, size_t *ret_len,
+                                             struct err *err);
+void store_download_end(struct store_download *download); /* accepts NULL; may be called at any point */
+
+/* The head only. */
+must_check enum err_code store_head(struct store *store, const char *key, const char *version_id,
+                                    struct store_object *ret, struct err *err);
+/* ERR_NOT_FOUND when there is no such object (directory), ERR_OK in both cases on S3. */
+must_check enum err_code store_remove(struct store *store, const char *key, const char *version_id, struct err *err);
+
+struct store_entry {
+	const char *key;
+	uint64_t size; /* stored bytes */
+	int64_t modified_ms;
+};
+/* Every object below the prefix, in ascending byte order of the keys, beyond 1,000 too. The callback returns false to
+ * stop. */
+must_check enum err_code store_list(struct store *store, const char *prefix, const struct store_cancel *cancel,
+                                    bool (*each)(const struct store_entry *entry, void *user), void *user,
+                                    struct err *err);
+
+#endif

@@ -1,6 +1,6 @@
 /* YAML files bound to C structs by tables: unknown keys, repeated keys, wrong types and missing values are errors with
- *file, line and column, and say what would be right. Anchors, aliases and tags are refused: a configuration has one
- *reading.
+ * file, line and column, and say what would be right. Anchors, aliases and tags are refused: a configuration has one
+ * reading. Thread-safe.
  *
  *	static const struct yaml_field fields[] = {
  *		YAML_FIELD(struct conf, listen, YAML_STRING, .required = true),
@@ -28,9 +28,9 @@ enum yaml_kind {
 	YAML_UINT,    /* uint64_t within .min .. .max (max 0: no limit); sizes may end in KiB, MiB, GiB */
 	YAML_ENUM,    /* int, from .names */
 	YAML_TIME,    /* int64_t, milliseconds since 1970, from RFC 3339 */
-	YAML_STRINGS, /* struct yaml_strings: a list of strings, or one string */
+	YAML_STRINGS, /* struct yaml_strings: a list of strings, or one string; .min .. .max of them (max 0: no limit) */
 	YAML_MAP,     /* an embedded struct described by .item */
-	YAML_LIST,    /* struct yaml_list of structs described by .item */
+	YAML_LIST,    /* struct yaml_list of structs described by .item; .min .. .max of them (max 0: no limit) */
 };
 
 struct yaml_strings {
@@ -78,7 +78,8 @@ must_check enum err_code yaml_parse(const char *name, struct span text, const st
                                     struct err *err);
 /* Reads a file of at most 4 MiB and parses it. */
 must_check enum err_code yaml_load(const char *path, const struct yaml_type *type, void *out, struct err *err);
-/* Frees everything that the table owns inside *out, and zeroes it. */
-void yaml_free(const struct yaml_type *type, void *out);
+/* Frees everything that the table owns inside *out, and zeroes it. The linker sees another name: libyaml exports a
+ * yaml_free of its own, calls it through the symbol table, and would get ours. */
+void yaml_free(const struct yaml_type *type, void *out) __asm__("twokey_yaml_free");
 
 #endif

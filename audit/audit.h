@@ -52,6 +52,10 @@ struct audit_commit {
 must_check enum err_code audit_commit(struct audit *audit, const Twokey__V1__Record *record,
                                       const struct audit_use *use, struct audit_commit *ret, struct err *err);
 
+/* What audit_commit would say of this use right now (NONE, REPLAYED or ID_REUSED), changing nothing: a look before the checks
+ * that follow it. Only audit_commit decides. */
+enum reason audit_use_state(struct audit *audit, const struct audit_use *use);
+
 /* Can records be written? For health. */
 must_check enum err_code audit_check(struct audit *audit, struct err *err);
 /* How many records are durable, and how many of them the index has. */

@@ -37,7 +37,8 @@
 	X(OVERLOADED, EXHAUSTED, "too many requests are running; try again later")                                         \
 	X(CLIENT_GONE, CANCELLED, "the client went away")                                                                  \
 	X(DEADLINE_PASSED, DEADLINE, "the caller's deadline passed")                                                       \
-	X(WRONG_ROLE, UNIMPLEMENTED, "this deployment does not offer that method")                                         \
+	X(VENDOR_CANNOT, UNIMPLEMENTED, "this is the vendor's deployment; ask the customer's gatekeeper for that method")  \
+	X(GATEKEEPER_CANNOT, UNIMPLEMENTED, "this is the gatekeeper; ask the vendor's deployment for that method")         \
 	X(UNKNOWN_METHOD, UNIMPLEMENTED, "there is no such method")                                                        \
 	X(NO_SUCH_RECORD, NOT_FOUND, "there is no such record")                                                            \
 	X(INTERNAL, INTERNAL, "internal error")

@@ -87,6 +87,9 @@ must_check enum err_code hsm_unwrap(struct hsm_key *key, struct span aad, struct
 /* Bytes from the token's generator. */
 must_check enum err_code hsm_random(struct hsm *hsm, uint8_t *out, size_t len, struct err *err);
 
+/* The object attribute (the label) of an RFC 7512 URI. ERR_INVALID when it has none. */
+must_check enum err_code hsm_uri_object(const char *uri, char *out, size_t out_size, struct err *err);
+
 /* Provisioning. Each refuses (ERR_EXISTS) when a key of that label is there already. */
 must_check enum err_code hsm_generate_ec(struct hsm *hsm, const char *label, struct err *err);
 must_check enum err_code hsm_generate_aes(struct hsm *hsm, const char *label, struct err *err);

@@ -1,0 +1,276 @@
+#include "server/config.h"
+
+#include <stdlib.h>
+
+#include "transaction/transaction.h"
+
+static const struct yaml_name role_names[] = {{"vendor", CONFIG_VENDOR}, {"gatekeeper", CONFIG_GATEKEEPER}, {0}};
+static const struct yaml_name store_names[] = {{"directory", CONFIG_DIRECTORY}, {"s3", CONFIG_S3}, {0}};
+static const struct yaml_name iv_names[] = {{"caller", HSM_GCM_IV_CALLER}, {"token", HSM_GCM_IV_TOKEN}, {0}};
+static const struct yaml_name level_names[] = {
+    {"debug", LOG_DEBUG}, {"info", LOG_INFO}, {"warn", LOG_WARN}, {"error", LOG_ERROR}, {0}};
+static const struct yaml_name format_names[] = {{"text", LOG_TEXT}, {"json", LOG_JSON}, {0}};
+static const struct yaml_name caller_names[] = {
+    {"backend", CALLER_BACKEND}, {"auditor", CALLER_AUDITOR}, {"operator", CALLER_OPERATOR}, {0}};
+
+/* A key of an embedded section: its name in the file, and where its value goes in struct config. */
+#define IN(section, member, kind_, ...)                                                                                \
+	{                                                                                                                  \
+		.name = #member, .kind = (kind_),                                                                              \
+		.offset = offsetof(struct config, section.member) - offsetof(struct config, section), __VA_ARGS__              \
+	}
+#define SECTION(section_)                                                                                              \
+	{                                                                                                                  \
+		.size = sizeof((struct config *)NULL)->section_, .fields = section_##_fields,                                  \
+	}
+
+static const struct yaml_field tls_fields[] = {
+    IN(tls, certificate, YAML_STRING, .required = true, .hint = "path of a PEM file, leaf first"),
+    IN(tls, key, YAML_STRING, .required = true, .hint = "path of a PEM file, or a PKCS#11 URI"),
+    IN(tls, client_ca, YAML_STRING, .hint = "path of a PEM file"),
+    {0}};
+static const struct yaml_field token_fields[] = {
+    IN(token, module, YAML_STRING, .hint = "absolute path of a PKCS#11 module"),
+    IN(token, uri, YAML_STRING, .required = true, .hint = "an RFC 7512 URI such as pkcs11:token=gatekeeper"),
+    IN(token, pin_source, YAML_STRING, .hint = "file:PATH, credential:NAME or prompt"),
+    IN(token, gcm_iv, YAML_ENUM, .names = iv_names),
+    IN(token, max_sessions, YAML_UINT, .min = 2, .max = 1024),
+    {0}};
+static const struct yaml_field keys_fields[] = {IN(keys, transaction, YAML_STRING), IN(keys, audit, YAML_STRING), {0}};
+static const struct yaml_field ledger_fields[] = {
+    IN(ledger, directory, YAML_STRING, .required = true, .hint = "path of a folder"),
+    IN(ledger, segment_size, YAML_UINT, .min = 1 << 20, .max = 1 << 30),
+    {0}};
+static const struct yaml_field lifetime_fields[] = {
+    {.name = "default",
+     .kind = YAML_UINT,
+     .offset = offsetof(struct config, lifetime.standard) - offsetof(struct config, lifetime),
+     .min = 1,
+     .max = TRANSACTION_LIFETIME_MAX_S},
+    IN(lifetime, max, YAML_UINT, .min = 1, .max = TRANSACTION_LIFETIME_MAX_S),
+    {0}};
+static const struct yaml_field limits_fields[] = {IN(limits, max_connections, YAML_UINT, .min = 1, .max = 100000),
+                                                  IN(limits, max_calls, YAML_UINT, .min = 1, .max = 4096),
+                                                  IN(limits, max_streams, YAML_UINT, .min = 1, .max = 16384),
+                                                  IN(limits, drain, YAML_UINT, .min = 0, .max = 3600),
+                                                  {0}};
+static const struct yaml_field log_fields[] = {
+    IN(log, level, YAML_ENUM, .names = level_names), IN(log, format, YAML_ENUM, .names = format_names), {0}};
+
+static const struct yaml_type tls_type = SECTION(tls), token_type = SECTION(token), keys_type = SECTION(keys),
+                              ledger_type = SECTION(ledger), lifetime_type = SECTION(lifetime),
+                              limits_type = SECTION(limits), log_type = SECTION(log);
+
+static const struct yaml_field vendor_key_fields[] = {
+    YAML_FIELD(struct config_vendor_key, name, YAML_STRING, .required = true),
+    YAML_FIELD(struct config_vendor_key, public_key, YAML_STRING, .required = true, .hint = "path of a PEM file"),
+    YAML_FIELD(struct config_vendor_key, not_before, YAML_TIME),
+    YAML_FIELD(struct config_vendor_key, not_after, YAML_TIME),
+    {0}};
+static const struct yaml_type vendor_key_type = {sizeof(struct config_vendor_key), vendor_key_fields,
+                                                 offsetof(struct config_vendor_key, mark)};
+
+static const struct yaml_field bucket_fields[] = {
+    YAML_FIELD(struct config_bucket, name, YAML_STRING, .required = true),
+    YAML_FIELD(struct config_bucket, store, YAML_ENUM, .required = true, .names = store_names),
+    YAML_FIELD(struct config_bucket, directory, YAML_STRING, .hint = "path of a folder"),
+    YAML_FIELD(struct config_bucket, endpoint, YAML_STRING, .hint = "https://HOST[:PORT]"),
+    YAML_FIELD(struct config_bucket, region, YAML_STRING),
+    YAML_FIELD(struct config_bucket, bucket, YAML_STRING),
+    YAML_FIELD(struct config_bucket, access_key_id, YAML_STRING),
+    YAML_FIELD(struct config_bucket, ca_file, YAML_STRING),
+    YAML_FIELD(struct config_bucket, sse, YAML_STRING, .hint = "AES256 or aws:kms"),
+    YAML_FIELD(struct config_bucket, path_style, YAML_BOOL),
+    YAML_FIELD(struct config_bucket, secret, YAML_STRING, .hint = "an RFC 7512 URI"),
+    YAML_FIELD(struct config_bucket, kek, YAML_STRING, .hint = "an RFC 7512 URI"),
+    {0}};
+static const struct yaml_type bucket_type = {sizeof(struct config_bucket), bucket_fields,
+                                             offsetof(struct config_bucket, mark)};
+
+static const struct yaml_field caller_fields[] = {
+    YAML_FIELD(struct config_caller, identity, YAML_STRING, .required = true,
+               .hint = "a SAN entry or the common name of a client certificate"),
+    YAML_FIELD(struct config_caller, roles, YAML_STRINGS, .required = true, .hint = "backend, auditor, operator"),
+    {0}};
+static const struct yaml_type caller_type = {sizeof(struct config_caller), caller_fields,
+                                             offsetof(struct config_caller, mark)};
+
+static const struct yaml_field config_fields[] = {
+    YAML_FIELD(struct config, role, YAML_ENUM, .required = true, .names = role_names),
+    YAML_FIELD(struct config, name, YAML_STRING, .required = true),
+    YAML_FIELD(struct config, listen, YAML_STRING, .hint = "HOST:PORT"),
+    YAML_FIELD(struct config, tls, YAML_MAP, .required = true, .item = &tls_type),
+    YAML_FIELD(struct config, token, YAML_MAP, .required = true, .item = &token_type),
+    YAML_FIELD(struct config, keys, YAML_MAP, .item = &keys_type),
+    YAML_FIELD(struct config, ledger, YAML_MAP, .required = true, .item = &ledger_type),
+    YAML_FIELD(struct config, vendor_keys, YAML_LIST, .item = &vendor_key_type),
+    YAML_FIELD(struct config, rules, YAML_STRING, .hint = "path of a rule file"),
+    YAML_FIELD(struct config, lifetime, YAML_MAP, .item = &lifetime_type),
+    YAML_FIELD(struct config, buckets, YAML_LIST, .item = &bucket_type),
+    YAML_FIELD(struct config, callers, YAML_LIST, .item = &caller_type),
+    YAML_FIELD(struct config, limits, YAML_MAP, .item = &limits_type),
+    YAML_FIELD(struct config, reflection, YAML_BOOL),
+    YAML_FIELD(struct config, log, YAML_MAP, .item = &log_type),
+    {0}};
+static const struct yaml_type config_type = {.size = sizeof(struct config), .fields = config_fields};
+
+static void set_default(char **value, const char *standard)
+{
+	if (!*value)
+		*value = xstrdup(standard);
+}
+
+static void set_default_key(char **uri, const char *label, const char *name)
+{
+	if (!*uri)
+		*uri = xasprintf("pkcs11:object=%s%s", label, name);
+}
+
+/* Makes a path absolute, from the folder of the file that names it. */
+static void resolve(const struct config *config, char **path)
+{
+	if (!*path || **path == '/')
+		return;
+	const char *slash = strrchr(config->path, '/');
+	int folder = slash ? (int)(slash - config->path) : 1;
+	char *full = xasprintf("%.*s/%s", folder, slash ? config->path : ".", *path);
+	free(*path);
+	*path = full;
+}
+
+static void fill_bucket(const struct config *config, struct config_bucket *bucket)
+{
+	set_default_key(&bucket->kek, "twokey-kek-", bucket->name);
+	set_default_key(&bucket->secret, "twokey-s3-", bucket->name);
+	set_default(&bucket->bucket, bucket->name);
+	resolve(config, &bucket->directory);
+	resolve(config, &bucket->ca_file);
+}
+
+static void fill_defaults(struct config *config)
+{
+	set_default(&config->listen, "127.0.0.1:7401");
+	set_default(&config->token.module, "/usr/lib/softhsm/libsofthsm2.so");
+	set_default(&config->token.pin_source, "prompt");
+	set_default_key(&config->keys.transaction, "twokey-transaction", "");
+	set_default_key(&config->keys.audit, "twokey-audit", "");
+	resolve(config, &config->tls.certificate);
+	if (strncmp(config->tls.key, "pkcs11:", 7) != 0)
+		resolve(config, &config->tls.key);
+	resolve(config, &config->tls.client_ca);
+	resolve(config, &config->ledger.directory);
+	resolve(config, &config->rules);
+	if (strncmp(config->token.pin_source, "file:", 5) == 0) {
+		char *path = xstrdup(config->token.pin_source + 5);
+		resolve(config, &path);
+		free(config->token.pin_source);
+		config->token.pin_source = xasprintf("file:%s", path);
+		free(path);
+	}
+	for (size_t i = 0; i < config->vendor_keys.n; i++)
+		resolve(config, &((struct config_vendor_key *)config->vendor_keys.items)[i].public_key);
+	for (size_t i = 0; i < config->buckets.n; i++)
+		fill_bucket(config, (struct config_bucket *)config->buckets.items + i);
+}
+
+static enum err_code wrong(const struct config *config, const struct yaml_mark *mark, struct err *err, const char *text,
+                           const char *what)
+{
+	return mark ? err_set(err, ERR_INVALID, 0, "%s:%u:%u: %s%s", config->path, mark->line, mark->column, text, what)
+	            : err_set(err, ERR_INVALID, 0, "%s: %s%s", config->path, text, what);
+}
+
+static enum err_code check_bucket(const struct config *config, size_t i, struct err *err)
+{
+	const struct config_bucket *bucket = config_bucket(config, i);
+	for (size_t k = 0; k < i; k++)
+		if (strcmp(config_bucket(config, k)->name, bucket->name) == 0)
+			return wrong(config, &bucket->mark, err, "there is another bucket named ", bucket->name);
+	if (bucket->store == CONFIG_DIRECTORY)
+		return bucket->directory ? ERR_OK
+		                         : wrong(config, &bucket->mark, err, "a directory store needs `directory`", "");
+	if (!bucket->endpoint || !bucket->region || !bucket->access_key_id)
+		return wrong(config, &bucket->mark, err, "an s3 store needs `endpoint`, `region` and `access_key_id`", "");
+	if (bucket->sse && strcmp(bucket->sse, "AES256") != 0 && strcmp(bucket->sse, "aws:kms") != 0)
+		return wrong(config, &bucket->mark, err, "`sse` is AES256 or aws:kms, not ", bucket->sse);
+	return ERR_OK;
+}
+
+static enum err_code check_caller(const struct config *config, struct config_caller *caller, struct err *err)
+{
+	for (size_t i = 0; i < caller->roles.n; i++) {
+		const struct yaml_name *name = caller_names;
+		while (name->name && strcmp(name->name, caller->roles.items[i]) != 0)
+			name++;
+		if (!name->name)
+			return wrong(config, &caller->roles.marks[i], err, "roles are backend, auditor and operator, not ",
+			             caller->roles.items[i]);
+		caller->role_bits |= (unsigned)name->value;
+	}
+	return ERR_OK;
+}
+
+static enum err_code check(struct config *config, struct err *err)
+{
+	if (strlen(config->name) > 256 || !config->name[0])
+		return wrong(config, NULL, err, "`name` is 1 to 256 bytes", "");
+	if (config->lifetime.standard > config->lifetime.max)
+		return wrong(config, NULL, err, "`lifetime.default` is longer than `lifetime.max`", "");
+	for (size_t i = 0; i < config->callers.n; i++) {
+		enum err_code code = check_caller(config, (struct config_caller *)config->callers.items + i, err);
+		if (code != ERR_OK)
+			return code;
+	}
+	if (config->role == CONFIG_VENDOR) {
+		if (config->buckets.n || config->vendor_keys.n || config->rules)
+			return wrong(config, NULL, err,
+			             "`buckets`, `vendor_keys` and `rules` belong to a gatekeeper, not to a vendor", "");
+		return ERR_OK;
+	}
+	if (!config->rules)
+		return wrong(config, NULL, err, "a gatekeeper needs `rules`: the path of its rule file", "");
+	if (!config->buckets.n)
+		return wrong(config, NULL, err, "a gatekeeper needs at least one entry in `buckets`", "");
+	if (!config->vendor_keys.n)
+		return wrong(config, NULL, err, "a gatekeeper needs at least one entry in `vendor_keys`", "");
+	for (size_t i = 0; i < config->buckets.n; i++) {
+		enum err_code code = check_bucket(config, i, err);
+		if (code != ERR_OK)
+			return code;
+	}
+	return ERR_OK;
+}
+
+enum err_code config_load(const char *path, struct config *ret, struct err *err)
+{
+	*ret = (struct config){
+	    .lifetime = {.standard = 300, .max = 300},
+	    .limits = {.drain = 30},
+	    .log = {.level = LOG_INFO, .format = LOG_TEXT},
+	    .reflection = true,
+	};
+	enum err_code code = yaml_load(path, &config_type, ret, err);
+	if (code != ERR_OK)
+		return code;
+	ret->path = xstrdup(path);
+	fill_defaults(ret);
+	return check(ret, err);
+}
+
+void config_done(struct config *config)
+{
+	free(config->path);
+	yaml_free(&config_type, config);
+	*config = (struct config){0};
+}
+
+struct hsm_options config_hsm_options(const struct config *config)
+{
+	return (struct hsm_options){
+	    .module = config->token.module,
+	    .token = config->token.uri,
+	    .pin_source = config->token.pin_source,
+	    .gcm_iv = (enum hsm_gcm_iv)config->token.gcm_iv,
+	    .max_sessions = (unsigned)config->token.max_sessions,
+	};
+}

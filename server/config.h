@@ -1,0 +1,96 @@
+/* The configuration of one deployment: docs/CONFIGURATION.md. Immutable once loaded, then thread-safe. */
+#ifndef TWOKEY_SERVER_CONFIG_H
+#define TWOKEY_SERVER_CONFIG_H
+
+#include "common/err.h"
+#include "common/log.h"
+#include "common/yaml.h"
+#include "hsm/hsm.h"
+
+enum config_role { CONFIG_VENDOR = 1, CONFIG_GATEKEEPER = 2 };
+enum config_store { CONFIG_DIRECTORY = 1, CONFIG_S3 = 2 };
+
+/* What a caller's certificate is good for; a set of bits. */
+enum config_caller_role { CALLER_BACKEND = 1, CALLER_AUDITOR = 2, CALLER_OPERATOR = 4 };
+
+struct config_vendor_key {
+	struct yaml_mark mark;
+	char *name, *public_key;
+	int64_t not_before, not_after; /* ms since 1970; 0: no limit */
+};
+
+struct config_bucket {
+	struct yaml_mark mark;
+	char *name;
+	int store; /* enum config_store */
+	char *directory;
+	char *endpoint, *region, *bucket, *access_key_id, *ca_file, *sse;
+	bool path_style;
+	char *secret, *kek; /* RFC 7512 URIs */
+};
+
+struct config_caller {
+	struct yaml_mark mark;
+	char *identity;
+	struct yaml_strings roles;
+	unsigned role_bits; /* enum config_caller_role */
+};
+
+struct config {
+	char *path;
+	int role; /* enum config_role */
+	char *name, *listen, *rules;
+	struct {
+		char *certificate, *key, *client_ca;
+	} tls;
+	struct {
+		char *module, *uri, *pin_source;
+		int gcm_iv; /* enum hsm_gcm_iv */
+		uint64_t max_sessions;
+	} token;
+	struct {
+		char *transaction, *audit;
+	} keys;
+	struct {
+		char *directory;
+		uint64_t segment_size;
+	} ledger;
+	struct {
+		uint64_t standard, max; /* seconds */
+	} lifetime;
+	struct {
+		uint64_t max_connections, max_calls, max_streams, drain; /* drain: seconds */
+	} limits;
+	struct {
+		int level, format; /* enum log_level, enum log_format */
+	} log;
+	bool reflection;
+	struct yaml_list vendor_keys; /* of struct config_vendor_key */
+	struct yaml_list buckets;     /* of struct config_bucket */
+	struct yaml_list callers;     /* of struct config_caller */
+};
+
+/* Reads, checks, fills in defaults, and makes paths absolute. ERR_INVALID with "file:line:column: ..." otherwise. Free
+ * with config_done in both cases. */
+must_check enum err_code config_load(const char *path, struct config *ret, struct err *err);
+void config_done(struct config *config);
+
+/* How to open the configured token; borrows from the config. */
+struct hsm_options config_hsm_options(const struct config *config);
+
+static inline const struct config_vendor_key *config_vendor_key(const struct config *config, size_t i)
+{
+	return (const struct config_vendor_key *)config->vendor_keys.items + i;
+}
+
+static inline const struct config_bucket *config_bucket(const struct config *config, size_t i)
+{
+	return (const struct config_bucket *)config->buckets.items + i;
+}
+
+static inline const struct config_caller *config_caller(const struct config *config, size_t i)
+{
+	return (const struct config_caller *)config->callers.items + i;
+}
+
+#endif

@@ -1,0 +1,148 @@
+#include "server/deployment.h"
+
+#include <stdlib.h>
+
+#include "common/text.h"
+#include "server/bucket.h"
+
+static enum err_code open_token(struct deployment *deployment, struct err *err)
+{
+	const struct config *config = deployment->config;
+	const struct hsm_options options = config_hsm_options(config);
+	enum err_code code = hsm_open(&options, &deployment->hsm, err);
+	if (code == ERR_OK)
+		code = hsm_key_find(deployment->hsm, HSM_KEY_SIGN, config->keys.transaction, &deployment->transaction_key, err);
+	if (code == ERR_OK)
+		code = hsm_key_find(deployment->hsm, HSM_KEY_SIGN, config->keys.audit, &deployment->audit_key, err);
+	if (code == ERR_OK) {
+		deployment->own_key = keyring_new();
+		code =
+		    keyring_add_spki(deployment->own_key, config->name, hsm_key_spki(deployment->transaction_key), 0, 0, err);
+	}
+	if (code == ERR_NOT_FOUND)
+		err_prefix(err, "token (run `twokey init --config %s` to make what is missing)", config->path);
+	else if (code != ERR_OK)
+		err_prefix(err, "token");
+	return code;
+}
+
+static enum err_code add_vendor_key(struct deployment *deployment, const struct config_vendor_key *key, struct err *err)
+{
+	autobuf struct buf pem = {0};
+	enum err_code code = text_read_file(key->public_key, 65536, &pem, err);
+	if (code == ERR_OK)
+		code =
+		    keyring_add_pem(deployment->vendor_keys, key->name, buf_span(&pem), key->not_before, key->not_after, err);
+	if (code != ERR_OK)
+		err_prefix(err, "vendor key %s", key->name);
+	return code;
+}
+
+/* Two keys are two only when they differ: a gatekeeper that would accept its own signature as the vendor's refuses to
+ * start. */
+static enum err_code open_vendor_keys(struct deployment *deployment, struct err *err)
+{
+	const struct config *config = deployment->config;
+	deployment->vendor_keys = keyring_new();
+	for (size_t i = 0; i < config->vendor_keys.n; i++) {
+		enum err_code code = add_vendor_key(deployment, config_vendor_key(config, i), err);
+		if (code != ERR_OK)
+			return code;
+	}
+	if (keyring_has_spki(deployment->vendor_keys, hsm_key_spki(deployment->transaction_key)))
+		return err_set(err, ERR_INVALID, 0,
+		               "one of vendor_keys is this gatekeeper's own transaction key: two signatures need two keys");
+	return ERR_OK;
+}
+
+static enum err_code open_buckets(struct deployment *deployment, struct err *err)
+{
+	const struct config *config = deployment->config;
+	deployment->buckets = xcalloc(config->buckets.n, sizeof *deployment->buckets);
+	for (size_t i = 0; i < config->buckets.n; i++) {
+		enum err_code code = bucket_open(config_bucket(config, i), deployment->hsm, &deployment->buckets[i], err);
+		deployment->n_buckets = i + 1;
+		if (code != ERR_OK)
+			return code;
+	}
+	return ERR_OK;
+}
+
+enum err_code deployment_open_ledger(struct deployment *deployment, struct err *err)
+{
+	const struct audit_options options = {
+	    .directory = deployment->config->ledger.directory,
+	    .segment_bytes = deployment->config->ledger.segment_size,
+	    .clock = deployment->clock,
+	};
+	enum err_code code = audit_open(&options, &deployment->audit, err);
+	if (code != ERR_OK)
+		err_prefix(err, "ledger %s", options.directory);
+	return code;
+}
+
+enum err_code deployment_open(const struct config *config, struct deployment **ret, struct err *err)
+{
+	struct deployment *deployment = xcalloc(1, sizeof *deployment);
+	deployment->config = config;
+	enum err_code code = open_token(deployment, err);
+	if (code == ERR_OK && config->role == CONFIG_GATEKEEPER) {
+		code = policy_load(config->rules, &deployment->policy, err);
+		if (code == ERR_OK)
+			code = open_vendor_keys(deployment, err);
+		if (code == ERR_OK)
+			code = open_buckets(deployment, err);
+	}
+	if (code != ERR_OK) {
+		deployment_close(deployment);
+		return code;
+	}
+	*ret = deployment;
+	return ERR_OK;
+}
+
+void deployment_close(struct deployment *deployment)
+{
+	if (!deployment)
+		return;
+	if (deployment->audit)
+		audit_close(deployment->audit);
+	for (size_t i = 0; i < deployment->n_buckets; i++)
+		bucket_close(&deployment->buckets[i]);
+	free(deployment->buckets);
+	policy_free(deployment->policy);
+	keyring_free(deployment->vendor_keys);
+	keyring_free(deployment->own_key);
+	hsm_free(deployment->hsm);
+	free(deployment);
+}
+
+const struct bucket *deployment_bucket(const struct deployment *deployment, const char *name)
+{
+	for (size_t i = 0; i < deployment->n_buckets; i++)
+		if (strcmp(deployment->buckets[i].config->name, name) == 0)
+			return &deployment->buckets[i];
+	return NULL;
+}
+
+enum err_code deployment_check(struct deployment *deployment, struct err *err)
+{
+	enum err_code code = hsm_check(deployment->hsm, err);
+	if (code != ERR_OK) {
+		err_prefix(err, "token");
+		return code;
+	}
+	code = audit_check(deployment->audit, err);
+	if (code != ERR_OK) {
+		err_prefix(err, "ledger");
+		return code;
+	}
+	for (size_t i = 0; i < deployment->n_buckets; i++) {
+		code = store_check(deployment->buckets[i].store, err);
+		if (code != ERR_OK) {
+			err_prefix(err, "bucket %s", deployment->buckets[i].config->name);
+			return code;
+		}
+	}
+	return ERR_OK;
+}

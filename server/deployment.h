@@ -1,0 +1,49 @@
+/* One running deployment: its token, keys, record, rules and buckets. Opened once, read-only afterwards, then
+ * thread-safe. */
+#ifndef TWOKEY_SERVER_DEPLOYMENT_H
+#define TWOKEY_SERVER_DEPLOYMENT_H
+
+#include "audit/audit.h"
+#include "hsm/hsm.h"
+#include "policy/policy.h"
+#include "rpc/rpc.h"
+#include "s3client/s3client.h"
+#include "server/config.h"
+#include "transaction/transaction.h"
+
+/* A guarded bucket: where its objects are and which KEK wraps their data keys. */
+struct bucket {
+	const struct config_bucket *config;
+	struct store *store;
+	struct hsm_key *kek;
+	struct hsm_key *secret; /* S3 only */
+};
+
+struct deployment {
+	const struct config *config;
+	const struct clock *clock; /* NULL: the system's */
+	struct hsm *hsm;
+	struct hsm_key *transaction_key, *audit_key;
+	struct keyring *own_key; /* our transaction key, to recognise our own co-signature */
+	struct audit *audit;
+	/* Gatekeeper only. */
+	struct keyring *vendor_keys;
+	struct policy *policy;
+	struct bucket *buckets;
+	size_t n_buckets;
+};
+
+/* Opens everything but the ledger and the network, and refuses what must not serve: a vendor key that is our own, keys
+ * with wrong attributes, a rule file with a mistake. Borrows the config. */
+must_check enum err_code deployment_open(const struct config *config, struct deployment **ret, struct err *err);
+/* Opens the ledger, which one process at a time may have. */
+must_check enum err_code deployment_open_ledger(struct deployment *deployment, struct err *err);
+void deployment_close(struct deployment *deployment); /* accepts NULL */
+
+/* The bucket of that name, or NULL. */
+const struct bucket *deployment_bucket(const struct deployment *deployment, const char *name);
+
+/* Can it serve right now? ERR_OK, or what is wrong with which part ("token: ..."). */
+must_check enum err_code deployment_check(struct deployment *deployment, struct err *err);
+
+#endif

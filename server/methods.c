@@ -1,0 +1,52 @@
+#include "server/methods.h"
+
+#include "server/request.h"
+
+#define UNARY_MAX  ((size_t)64 << 10)
+#define STREAM_MAX ((size_t)1 << 20)
+
+static const struct {
+	const char *path;
+	rpc_handler handler;
+	size_t max_message_bytes;
+	bool stream;
+	unsigned roles; /* enum config_role, as bits */
+} methods[] = {
+    {METHOD_AUTHORIZE, svc_authorize, UNARY_MAX, false, CONFIG_VENDOR},
+    {METHOD_COSIGN, svc_cosign, UNARY_MAX, false, CONFIG_GATEKEEPER},
+    {METHOD_FETCH, svc_fetch, UNARY_MAX, true, CONFIG_GATEKEEPER},
+    {METHOD_STORE, svc_store, STREAM_MAX, true, CONFIG_GATEKEEPER},
+    {METHOD_LIST, svc_list, UNARY_MAX, true, CONFIG_GATEKEEPER},
+    {METHOD_REMOVE, svc_remove, UNARY_MAX, false, CONFIG_GATEKEEPER},
+    {METHOD_AUDIT_SEARCH, svc_audit_search, UNARY_MAX, true, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_AUDIT_GET, svc_audit_get, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+};
+
+#define N_METHODS (sizeof methods / sizeof methods[0])
+_Static_assert(N_METHODS < METHODS_MAX, "the table has room for every method and its end");
+
+void methods_table(struct deployment *deployment, struct rpc_method table[METHODS_MAX])
+{
+	size_t n = 0;
+	for (size_t i = 0; i < N_METHODS; i++)
+		if (methods[i].roles & (unsigned)deployment->config->role)
+			table[n++] = (struct rpc_method){.path = methods[i].path,
+			                                 .handler = methods[i].handler,
+			                                 .user = deployment,
+			                                 .max_message_bytes = methods[i].max_message_bytes,
+			                                 .stream = methods[i].stream};
+	table[n] = (struct rpc_method){0};
+}
+
+void methods_unknown(struct rpc_call *call, void *user)
+{
+	struct request request;
+	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_REQUEST);
+	enum reason reason = REASON_UNKNOWN_METHOD;
+	for (size_t i = 0; i < N_METHODS; i++)
+		if (strcmp(methods[i].path, rpc_method_path(call)) == 0)
+			reason =
+			    request.deployment->config->role == CONFIG_VENDOR ? REASON_VENDOR_CANNOT : REASON_GATEKEEPER_CANNOT;
+	request_refuse(&request, reason);
+	request_done(&request);
+}

@@ -1,0 +1,34 @@
+/* Which method is served by whom: one handler per svc_*.c. A handler reads top to bottom like the list of checks in
+ * DESIGN section 2; `user` is the struct deployment. */
+#ifndef TWOKEY_SERVER_METHODS_H
+#define TWOKEY_SERVER_METHODS_H
+
+#include "server/deployment.h"
+#include "twokey/v1/gatekeeper.pb-c.h"
+
+#define METHOD_AUTHORIZE    "/twokey.v1.Gatekeeper/Authorize"
+#define METHOD_COSIGN       "/twokey.v1.Gatekeeper/CoSign"
+#define METHOD_FETCH        "/twokey.v1.Gatekeeper/Fetch"
+#define METHOD_STORE        "/twokey.v1.Gatekeeper/Store"
+#define METHOD_LIST         "/twokey.v1.Gatekeeper/List"
+#define METHOD_REMOVE       "/twokey.v1.Gatekeeper/Remove"
+#define METHOD_AUDIT_SEARCH "/twokey.v1.Audit/Search"
+#define METHOD_AUDIT_GET    "/twokey.v1.Audit/Get"
+
+#define METHODS_MAX 16
+
+void svc_authorize(struct rpc_call *call, void *user);
+void svc_cosign(struct rpc_call *call, void *user);
+void svc_fetch(struct rpc_call *call, void *user);
+void svc_store(struct rpc_call *call, void *user);
+void svc_list(struct rpc_call *call, void *user);
+void svc_remove(struct rpc_call *call, void *user);
+void svc_audit_search(struct rpc_call *call, void *user);
+void svc_audit_get(struct rpc_call *call, void *user);
+
+/* Fills the table for this deployment's role, ended by a NULL path. */
+void methods_table(struct deployment *deployment, struct rpc_method table[METHODS_MAX]);
+/* For everything else: records it, and says which deployment offers the method, if any does. */
+void methods_unknown(struct rpc_call *call, void *user);
+
+#endif

@@ -1,0 +1,240 @@
+#include "server/request.h"
+
+#include <stdio.h>
+
+#include "common/pb.h"
+#include "common/text.h"
+
+/* Unpacked requests take at most this many bytes of memory; every unary request is at most 64 KiB on the wire. */
+#define UNPACK_BUDGET ((size_t)4 << 20)
+/* No vendor's field is longer in a record than the transaction allows; longer user agents are left out. */
+#define USER_AGENT_MAX 256
+
+void request_init(struct request *request, struct deployment *deployment, struct rpc_call *call,
+                  Twokey__V1__Event event)
+{
+	*request =
+	    (struct request){.deployment = deployment, .call = call, .event = event, .started_us = clock_monotonic_us()};
+	request->has_address = rpc_peer(call, &request->address);
+	if (request->has_address)
+		ip_format(&request->address, request->address_text);
+	request->identity = rpc_call_identity(call);
+}
+
+void request_done(struct request *request)
+{
+	envelope_done(&request->envelope);
+	transaction_free(request->transaction);
+}
+
+int64_t request_now_ms(const struct request *request)
+{
+	return clock_now_ms(request->deployment->clock);
+}
+
+const char *request_identity_name(const struct request *request)
+{
+	if (!request->identity)
+		return "";
+	return request->identity->n_names ? request->identity->names[0] : request->identity->common_name;
+}
+
+static bool identity_has(const struct rpc_identity *identity, const char *name)
+{
+	if (identity->n_names == 0)
+		return strcmp(identity->common_name, name) == 0;
+	for (size_t i = 0; i < identity->n_names; i++)
+		if (strcmp(identity->names[i], name) == 0)
+			return true;
+	return false;
+}
+
+unsigned request_roles(const struct request *request)
+{
+	const struct config *config = request->deployment->config;
+	unsigned roles = 0;
+	for (size_t i = 0; request->identity && i < config->callers.n; i++)
+		if (identity_has(request->identity, config_caller(config, i)->identity))
+			roles |= config_caller(config, i)->role_bits;
+	return roles;
+}
+
+static void record_transaction(const Twokey__V1__Transaction *transaction, Twokey__V1__Record *ret,
+                               struct record_times *times)
+{
+	ret->transaction_id = transaction->id;
+	ret->operation = transaction->operation;
+	ret->gatekeeper = transaction->gatekeeper;
+	ret->bucket = transaction->bucket;
+	ret->object = transaction->object;
+	ret->account = transaction->account;
+	ret->subject = transaction->subject;
+	ret->purpose = transaction->purpose;
+	ret->correlation_id = transaction->correlation_id;
+	ret->uses = transaction_uses(transaction);
+	if (transaction->consent) {
+		ret->consent_by = transaction->consent->given_by;
+		ret->consent_text = transaction->consent->text;
+	}
+	times->expires_at = transaction_timestamp(transaction_time_ms(transaction->expires_at));
+	ret->expires_at = &times->expires_at;
+}
+
+void request_record(const struct request *request, Twokey__V1__Record *ret, struct record_times *times)
+{
+	twokey__v1__record__init(ret);
+	ret->event = request->event;
+	ret->method = (char *)rpc_method_path(request->call);
+	ret->address = (char *)request->address_text;
+	ret->identity = (char *)request_identity_name(request);
+	const char *agent = rpc_metadata(request->call, "user-agent");
+	ret->user_agent = (char *)(agent && strlen(agent) <= USER_AGENT_MAX ? agent : "");
+	ret->rule = (char *)(request->rule ? request->rule : "");
+	ret->vendor_key = (char *)(request->vendor_key ? request->vendor_key : "");
+	ret->unverified = request->unverified;
+	if (request->envelope.payload.len) {
+		ret->transaction_sha256.data = (uint8_t *)request->envelope.digest;
+		ret->transaction_sha256.len = sizeof request->envelope.digest;
+	}
+	if (request->transaction)
+		record_transaction(request->transaction, ret, times);
+}
+
+static void finish(struct request *request, enum reason reason, const uint64_t *record)
+{
+	if (request->finished)
+		return;
+	request->finished = true;
+	struct rpc_error_info info = {.reason = reason_name(reason), .domain = "twokey"};
+	char index[24];
+	if (record) {
+		snprintf(index, sizeof index, "%llu", (unsigned long long)*record);
+		info.metadata_key[0] = "record";
+		info.metadata_value[0] = index;
+		info.n_metadata = 1;
+	}
+	rpc_finish(request->call, reason_code(reason), reason_text(reason), &info);
+}
+
+void request_refuse(struct request *request, enum reason reason)
+{
+	Twokey__V1__Record record;
+	struct record_times times;
+	request_record(request, &record, &times);
+	record.decision = TWOKEY__V1__DECISION__DECISION_DENIED;
+	record.reason = (char *)reason_name(reason);
+	record.detail = request->detail.text;
+	struct audit_commit commit;
+	struct err err;
+	if (audit_commit(request->deployment->audit, &record, NULL, &commit, &err) != ERR_OK) {
+		log_event(LOG_ERROR, "a refusal could not be recorded", "reason", reason_name(reason), "error", err.text, NULL);
+		finish(request, REASON_LEDGER_UNAVAILABLE, NULL);
+		return;
+	}
+	request->record = commit.index;
+	finish(request, reason, &commit.index);
+}
+
+void request_fail(struct request *request, enum reason reason)
+{
+	finish(request, reason, &request->record);
+}
+
+void request_finish(struct request *request)
+{
+	if (request->finished)
+		return;
+	request->finished = true;
+	rpc_finish(request->call, ERR_OK, "", NULL);
+}
+
+struct audit_use request_use(const struct request *request, bool spend)
+{
+	struct audit_use use = {
+	    .max_uses = transaction_uses(request->transaction),
+	    .expires_at_ms = transaction_time_ms(request->transaction->expires_at),
+	    .spend = spend,
+	};
+	memcpy(use.transaction_id, request->transaction->id.data, sizeof use.transaction_id);
+	memcpy(use.transaction_sha256, request->envelope.digest, sizeof use.transaction_sha256);
+	return use;
+}
+
+bool request_grant(struct request *request, enum request_grant_mode mode)
+{
+	Twokey__V1__Record record;
+	struct record_times times;
+	request_record(request, &record, &times);
+	record.decision = TWOKEY__V1__DECISION__DECISION_GRANTED;
+	struct audit_use use;
+	if (mode != REQUEST_NO_USE)
+		use = request_use(request, mode == REQUEST_SPEND);
+	struct audit_commit commit;
+	struct err err;
+	if (audit_commit(request->deployment->audit, &record, mode == REQUEST_NO_USE ? NULL : &use, &commit, &err) !=
+	    ERR_OK) {
+		log_event(LOG_ERROR, "a grant could not be recorded", "error", err.text, NULL);
+		finish(request, REASON_LEDGER_UNAVAILABLE, NULL);
+		return false;
+	}
+	if (commit.refusal != REASON_NONE) {
+		request_refuse(request, commit.refusal);
+		return false;
+	}
+	request->record = commit.index;
+	return true;
+}
+
+ProtobufCMessage *request_receive(struct request *request, const ProtobufCMessageDescriptor *type)
+{
+	autobuf struct buf bytes = {0};
+	bool end = false;
+	enum err_code code = rpc_recv(request->call, &bytes, &end, &request->detail);
+	if (code == ERR_OK && end)
+		code = err_set(&request->detail, ERR_INVALID, 0, "no request message");
+	ProtobufCMessage *message = NULL;
+	if (code == ERR_OK)
+		code = pb_unpack(type, buf_span(&bytes), PB_LENIENT, UNPACK_BUDGET, &message, &request->detail);
+	if (code == ERR_OK)
+		return message;
+	request_refuse(request, code == ERR_CANCELLED   ? REASON_CLIENT_GONE
+	                        : code == ERR_EXHAUSTED ? REASON_TOO_LARGE
+	                                                : REASON_MALFORMED);
+	return NULL;
+}
+
+enum err_code request_send(struct request *request, const ProtobufCMessage *message, struct err *err)
+{
+	autobuf struct buf bytes = {0};
+	pb_pack(message, &bytes);
+	return rpc_send(request->call, (struct span){0}, &bytes, err);
+}
+
+void request_answer(struct request *request, const ProtobufCMessage *message)
+{
+	struct err err;
+	if (request_send(request, message, &err) == ERR_OK)
+		request_finish(request);
+	else
+		request_fail(request, REASON_CLIENT_GONE);
+}
+
+enum reason request_reason_of(const struct request *request, enum err_code code)
+{
+	if (code == ERR_CANCELLED || code == ERR_DEADLINE || rpc_cancelled(request->call)) {
+		int64_t deadline = rpc_deadline_ms(request->call);
+		return deadline && clock_now_ms(NULL) >= deadline ? REASON_DEADLINE_PASSED : REASON_CLIENT_GONE;
+	}
+	switch (code) {
+	case ERR_NOT_FOUND:
+		return REASON_OBJECT_NOT_FOUND;
+	case ERR_EXISTS:
+		return REASON_OBJECT_EXISTS;
+	case ERR_CORRUPT:
+		return REASON_OBJECT_CORRUPT;
+	case ERR_INVALID:
+		return REASON_RANGE_INVALID;
+	default:
+		return REASON_STORE_UNAVAILABLE;
+	}
+}

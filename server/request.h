@@ -1,0 +1,76 @@
+/* One call while it is decided on: what came in, what was found out, and the record that says how it ended. Belongs to
+ * the call's thread. */
+#ifndef TWOKEY_SERVER_REQUEST_H
+#define TWOKEY_SERVER_REQUEST_H
+
+#include "server/deployment.h"
+
+struct request {
+	struct deployment *deployment;
+	struct rpc_call *call;
+	Twokey__V1__Event event;
+	int64_t started_us; /* monotonic */
+
+	bool has_address;
+	struct ip_addr address;
+	char address_text[IP_TEXT_MAX];
+	const struct rpc_identity *identity; /* NULL: no client certificate */
+
+	struct envelope envelope;
+	const Twokey__V1__HolderProof *proof; /* borrowed from the request message */
+	Twokey__V1__Operation operation;      /* what the method performs; UNSPECIFIED: any */
+	Twokey__V1__Transaction *transaction; /* owned */
+	bool unverified;        /* the transaction's fields come from an envelope whose signature did not hold */
+	const char *vendor_key; /* name of the key that signed first; NULL until verified */
+	const char *rule;       /* that decided; NULL until then */
+	const struct bucket *bucket;
+
+	uint64_t record; /* of the decision; valid once granted */
+	struct err detail;
+	bool finished;
+};
+
+void request_init(struct request *request, struct deployment *deployment, struct rpc_call *call,
+                  Twokey__V1__Event event);
+void request_done(struct request *request);
+
+/* Fills a record with everything that is known of the request. Borrows; *times holds what the record points to. */
+struct record_times {
+	Google__Protobuf__Timestamp expires_at;
+};
+void request_record(const struct request *request, Twokey__V1__Record *ret, struct record_times *times);
+
+/* Records the refusal, then tells the client: status, ErrorInfo and the record's index. request->detail goes into the
+ * record only. When the refusal cannot be recorded the client is told LEDGER_UNAVAILABLE instead. */
+void request_refuse(struct request *request, enum reason reason);
+/* Ends the call with a reason, without a record of its own: what happened is in request->record's completion. */
+void request_fail(struct request *request, enum reason reason);
+/* Ends the call well. */
+void request_finish(struct request *request);
+
+/* The single-use side of the request's transaction. */
+struct audit_use request_use(const struct request *request, bool spend);
+
+/* Makes the grant durable; with `spend`, spends one use in the same step; with `use` false there is no transaction to
+ * note (Authorize, Audit). False: the call has been refused and finished. */
+enum request_grant_mode { REQUEST_NO_USE, REQUEST_NOTE, REQUEST_SPEND };
+must_check bool request_grant(struct request *request, enum request_grant_mode mode);
+
+/* Receives the only message of a unary or server-streaming call. NULL: refused and finished. Free with pb_free. */
+must_check ProtobufCMessage *request_receive(struct request *request, const ProtobufCMessageDescriptor *type);
+/* Sends one message. */
+must_check enum err_code request_send(struct request *request, const ProtobufCMessage *message, struct err *err);
+/* Answers a unary call and finishes it. */
+void request_answer(struct request *request, const ProtobufCMessage *message);
+
+/* The names that a client certificate has: its SAN entries, else its common name; "" when there is none. Which roles do
+ * they have? Bits of enum config_caller_role. */
+const char *request_identity_name(const struct request *request);
+unsigned request_roles(const struct request *request);
+
+int64_t request_now_ms(const struct request *request);
+
+/* Why did a layer below fail? For transfers: the reason that a client and the record get. */
+enum reason request_reason_of(const struct request *request, enum err_code code);
+
+#endif

@@ -1,0 +1,156 @@
+/* The life of a server: open, serve, watch its health, drain, close. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "proto/descriptors.h"
+#include "server/deployment.h"
+#include "server/methods.h"
+#include "server/server.h"
+
+#define HEALTH_PERIOD_MS 2000
+
+static const char *const services[] = {"twokey.v1.Gatekeeper", "twokey.v1.Audit", NULL};
+
+struct server {
+	const struct config *config;
+	struct deployment *deployment;
+	struct rpc_server *rpc;
+	struct rpc_method methods[METHODS_MAX];
+	bool healthy;
+	char trouble[sizeof(struct err)]; /* what the log was last told */
+};
+
+/* Keys are in the token, but the day's S3 key and data keys pass through this process: no core files, no ptrace by the
+ * same user. */
+static void protect_memory(void)
+{
+	const struct rlimit none = {0, 0};
+	setrlimit(RLIMIT_CORE, &none);
+	prctl(PR_SET_DUMPABLE, 0);
+}
+
+static enum err_code record_event(struct server *server, Twokey__V1__Event event, const char *detail, struct err *err)
+{
+	Twokey__V1__Record record = TWOKEY__V1__RECORD__INIT;
+	record.event = event;
+	record.detail = (char *)detail;
+	record.gatekeeper = server->config->name;
+	struct audit_commit commit;
+	return audit_commit(server->deployment->audit, &record, NULL, &commit, err);
+}
+
+static enum err_code start(struct server *server, struct err *err)
+{
+	const struct config *config = server->config;
+	enum err_code code = deployment_open(config, &server->deployment, err);
+	if (code == ERR_OK)
+		code = deployment_open_ledger(server->deployment, err);
+	if (code != ERR_OK)
+		return code;
+	code = record_event(server, TWOKEY__V1__EVENT__EVENT_START, "twokey " TWOKEY_VERSION, err);
+	if (code != ERR_OK)
+		return code;
+	methods_table(server->deployment, server->methods);
+	const struct rpc_server_options options = {
+	    .listen = config->listen,
+	    .tls = {.certificate = config->tls.certificate,
+	            .key = config->tls.key,
+	            .client_ca = config->tls.client_ca,
+	            .module = config->token.module,
+	            .pin_source = config->token.pin_source},
+	    .methods = server->methods,
+	    .unknown = methods_unknown,
+	    .unknown_user = server->deployment,
+	    .descriptors = config->reflection ? span_of(proto_descriptors, proto_descriptors_len) : (struct span){0},
+	    .services = services,
+	    .max_connections = (unsigned)config->limits.max_connections,
+	    .max_calls = (unsigned)config->limits.max_calls,
+	    .max_streams = (unsigned)config->limits.max_streams,
+	};
+	return rpc_server_start(&options, &server->rpc, err);
+}
+
+/* Tells health and the log, each change once. */
+static void watch_health(struct server *server)
+{
+	struct err err = {0};
+	bool healthy = deployment_check(server->deployment, &err) == ERR_OK;
+	rpc_server_set_serving(server->rpc, healthy);
+	if (!healthy && (server->healthy || strcmp(server->trouble, err.text) != 0))
+		log_event(LOG_ERROR, "not serving", "error", err.text, NULL);
+	if (healthy && !server->healthy)
+		log_event(LOG_INFO, "healthy", NULL);
+	server->healthy = healthy;
+	snprintf(server->trouble, sizeof server->trouble, "%s", err.text);
+}
+
+static void announce(const struct server *server)
+{
+	char address[256];
+	const char *colon = strrchr(server->config->listen, ':');
+	int host = colon ? (int)(colon - server->config->listen) : 0;
+	snprintf(address, sizeof address, "%.*s:%u", host, server->config->listen, rpc_server_port(server->rpc));
+	log_event(LOG_INFO, "serving", "address", address, "role",
+	          server->config->role == CONFIG_VENDOR ? "vendor" : "gatekeeper", "name", server->config->name,
+	          "transaction_key", hsm_key_id(server->deployment->transaction_key), NULL);
+}
+
+/* Blocks until a signal asks us to stop; looks after health meanwhile. */
+static int wait_for_signal(struct server *server, const sigset_t *signals)
+{
+	const struct timespec period = {.tv_sec = HEALTH_PERIOD_MS / 1000, .tv_nsec = HEALTH_PERIOD_MS % 1000 * 1000000L};
+	for (;;) {
+		watch_health(server);
+		int got = sigtimedwait(signals, NULL, &period);
+		if (got > 0)
+			return got;
+	}
+}
+
+static void stop(struct server *server)
+{
+	if (server->rpc) {
+		log_event(LOG_INFO, "draining", NULL);
+		rpc_server_stop(server->rpc, (unsigned)server->config->limits.drain * 1000);
+		struct err err = {0};
+		if (record_event(server, TWOKEY__V1__EVENT__EVENT_STOP, "", &err) != ERR_OK)
+			log_event(LOG_ERROR, "the stop could not be recorded", "error", err.text, NULL);
+	}
+	deployment_close(server->deployment);
+}
+
+enum err_code server_run(const struct config *config, struct err *err)
+{
+	sigset_t signals;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	protect_memory();
+	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
+	rpc_init();
+	struct server server = {.config = config};
+	enum err_code code = start(&server, err);
+	if (code == ERR_OK) {
+		announce(&server);
+		int got = wait_for_signal(&server, &signals);
+		log_event(LOG_INFO, "stopping", "signal", got == SIGTERM ? "SIGTERM" : "SIGINT", NULL);
+	}
+	stop(&server);
+	rpc_shutdown();
+	if (code == ERR_OK)
+		log_event(LOG_INFO, "stopped", NULL);
+	return code;
+}
+
+enum err_code server_check(const struct config *config, struct err *err)
+{
+	struct deployment *deployment = NULL;
+	enum err_code code = deployment_open(config, &deployment, err);
+	deployment_close(deployment);
+	return code;
+}

@@ -1,0 +1,24 @@
+/* Serving: from a configuration to a running deployment and back. */
+#ifndef TWOKEY_SERVER_SERVER_H
+#define TWOKEY_SERVER_SERVER_H
+
+#include "server/config.h"
+
+/* Opens everything, serves until SIGTERM or SIGINT, drains, closes. Logs "serving" with the address when ready. Call it
+ * first thing, in a process with one thread: signals are blocked for all threads that follow. */
+must_check enum err_code server_run(const struct config *config, struct err *err);
+
+/* Opens everything but the ledger and the network, and closes it again: works beside a running server. */
+must_check enum err_code server_check(const struct config *config, struct err *err);
+
+/* Makes what is missing in the token: transaction and audit keys, a KEK for each bucket, S3 secrets that are given;
+ * writes the public keys to `folder`. Tells each step by the callback. Safe to repeat. */
+struct server_secret {
+	const char *bucket;          /* name in the config */
+	const struct secret *secret; /* the AWS secret access key, without "AWS4" */
+};
+must_check enum err_code server_init(const struct config *config, const char *folder,
+                                     const struct server_secret *secrets, size_t n_secrets,
+                                     void (*tell)(const char *line, void *user), void *user, struct err *err);
+
+#endif

@@ -1,0 +1,224 @@
+/* Store: plain bytes come from the client, sealed bytes go into the bucket; nothing is visible before everything has
+ * been checked. */
+#include "common/pb.h"
+#include "server/admit.h"
+#include "server/methods.h"
+#include "server/transfer.h"
+
+#define CHUNK_FIELD      2 /* StoreRequest.chunk */
+#define CONTENT_TYPE_MAX 256
+#define CONTENT_TYPE     "application/octet-stream"
+
+struct storing {
+	struct transfer transfer;
+	const char *content_type;
+	struct sealer *sealer;
+	struct store_upload *upload;
+	struct buf sealed;
+};
+
+static const Twokey__V1__Constraints *constraints_of(const struct storing *storing)
+{
+	static const Twokey__V1__Constraints none = TWOKEY__V1__CONSTRAINTS__INIT;
+	const Twokey__V1__Constraints *constraints = storing->transfer.request->transaction->constraints;
+	return constraints ? constraints : &none;
+}
+
+/* May the plain content be this long, so far (or, at the end, in all)? */
+static bool length_fits(const struct storing *storing, uint64_t bytes, bool at_end)
+{
+	const Twokey__V1__Constraints *constraints = constraints_of(storing);
+	switch (constraints->length_case) {
+	case TWOKEY__V1__CONSTRAINTS__LENGTH_EXACT_BYTES:
+		return at_end ? bytes == constraints->exact_bytes : bytes <= constraints->exact_bytes;
+	case TWOKEY__V1__CONSTRAINTS__LENGTH_MAX_BYTES:
+		return bytes <= constraints->max_bytes;
+	default:
+		return true;
+	}
+}
+
+static enum reason check_content_type(struct request *request, const char *content_type)
+{
+	if (strlen(content_type) > CONTENT_TYPE_MAX)
+		return REASON_MALFORMED;
+	for (const char *p = content_type; *p; p++)
+		if (*p < 0x20 || *p > 0x7e)
+			return REASON_MALFORMED; /* it becomes a header of the bucket's */
+	const Twokey__V1__Constraints *constraints = request->transaction->constraints;
+	if (constraints && constraints->content_type[0] && strcmp(constraints->content_type, content_type) != 0)
+		return REASON_CONTENT_MISMATCH;
+	return REASON_NONE;
+}
+
+static enum err_code begin(struct storing *storing, struct err *err)
+{
+	const struct request *request = storing->transfer.request;
+	const struct seal_context context = transfer_seal_context(&storing->transfer);
+	struct seal_header header;
+	enum err_code code =
+	    seal_begin(request->deployment->hsm, request->bucket->kek, &context, &storing->sealer, &header, err);
+	if (code != ERR_OK)
+		return code;
+	transfer_note_object(&storing->transfer, &header, NULL);
+	const struct store_meta meta[] = {
+	    {SEAL_META_FORMAT, header.format},   {SEAL_META_OBJECT_ID, header.object_id},   {SEAL_META_KEK, header.kek_id},
+	    {SEAL_META_WRAPPED, header.wrapped}, {SEAL_META_COMMITMENT, header.commitment},
+	};
+	const struct store_put put = {
+	    .key = request->transaction->object,
+	    .content_type = storing->content_type,
+	    .meta = meta,
+	    .n_meta = sizeof meta / sizeof meta[0],
+	    .overwrite = constraints_of(storing)->overwrite,
+	    .cancel = &storing->transfer.cancel,
+	};
+	return store_upload_begin(request->bucket->store, &put, &storing->upload, err);
+}
+
+static enum err_code write_sealed(struct storing *storing, struct err *err)
+{
+	enum err_code code = store_upload_write(storing->upload, buf_span(&storing->sealed), err);
+	buf_clear(&storing->sealed);
+	return code;
+}
+
+static enum reason write_chunk(struct storing *storing, struct span chunk)
+{
+	struct request *request = storing->transfer.request;
+	if (!length_fits(storing, storing->transfer.bytes + chunk.len, false)) {
+		err_set(&request->detail, ERR_PRECONDITION, 0, "more bytes than the transaction allows");
+		return REASON_CONTENT_MISMATCH;
+	}
+	transfer_count(&storing->transfer, chunk);
+	enum err_code code = seal_update(storing->sealer, chunk, &storing->sealed, &request->detail);
+	if (code == ERR_OK)
+		code = write_sealed(storing, &request->detail);
+	return code == ERR_OK ? REASON_NONE : request_reason_of(request, code);
+}
+
+/* Everything up to the client's half-close. */
+static enum reason pump(struct storing *storing)
+{
+	struct request *request = storing->transfer.request;
+	autobuf struct buf message = {0};
+	for (;;) {
+		bool end = false;
+		enum err_code code = rpc_recv(request->call, &message, &end, &request->detail);
+		if (code == ERR_EXHAUSTED)
+			return REASON_TOO_LARGE;
+		if (code != ERR_OK)
+			return request_reason_of(request, ERR_CANCELLED);
+		if (end)
+			return REASON_NONE;
+		struct span chunk;
+		if (!pb_single_bytes_field(buf_span(&message), CHUNK_FIELD, &chunk)) {
+			err_set(&request->detail, ERR_INVALID, 0, "a chunk was expected");
+			return REASON_MALFORMED;
+		}
+		enum reason reason = write_chunk(storing, chunk);
+		if (reason != REASON_NONE)
+			return reason;
+	}
+}
+
+static enum reason check_content(struct storing *storing)
+{
+	struct request *request = storing->transfer.request;
+	if (!length_fits(storing, storing->transfer.bytes, true)) {
+		err_set(&request->detail, ERR_PRECONDITION, 0, "fewer bytes than the transaction promised");
+		return REASON_CONTENT_MISMATCH;
+	}
+	const Twokey__V1__Constraints *constraints = constraints_of(storing);
+	if (!constraints->content_sha256.len)
+		return REASON_NONE;
+	transfer_hash(&storing->transfer);
+	if (memcmp(constraints->content_sha256.data, storing->transfer.sha256, sizeof storing->transfer.sha256) == 0)
+		return REASON_NONE;
+	err_set(&request->detail, ERR_PRECONDITION, 0, "the content's SHA-256 is not the transaction's");
+	return REASON_CONTENT_MISMATCH;
+}
+
+static enum err_code commit(struct storing *storing, struct err *err)
+{
+	enum err_code code = seal_final(storing->sealer, &storing->sealed, err);
+	if (code == ERR_OK)
+		code = write_sealed(storing, err);
+	if (code != ERR_OK)
+		return code;
+	struct store_object object = {0};
+	code = store_upload_commit(storing->upload, &object, err);
+	storing->upload = NULL;
+	if (code == ERR_OK && object.version_id && object.version_id[0])
+		storing->transfer.version_id = xstrdup(object.version_id);
+	store_object_done(&object);
+	return code;
+}
+
+static void answer(struct storing *storing)
+{
+	if (!transfer_complete(&storing->transfer))
+		return;
+	struct request *request = storing->transfer.request;
+	struct envelope_view envelope, receipt;
+	Twokey__V1__StoreResponse response = TWOKEY__V1__STORE_RESPONSE__INIT;
+	response.bytes = storing->transfer.bytes;
+	response.sha256 = (ProtobufCBinaryData){sizeof storing->transfer.sha256, storing->transfer.sha256};
+	response.version_id = storing->transfer.version_id ? storing->transfer.version_id : (char *)"";
+	response.envelope = envelope_to_pb(&request->envelope, &envelope);
+	response.receipt = envelope_to_pb(&storing->transfer.receipt, &receipt);
+	response.record = request->record;
+	request_answer(request, &response.base);
+}
+
+static void store_object(struct request *request, const char *content_type)
+{
+	struct storing storing = {.content_type = content_type[0] ? content_type : CONTENT_TYPE};
+	transfer_init(&storing.transfer, request);
+	enum err_code code = begin(&storing, &request->detail);
+	enum reason reason = code == ERR_OK ? pump(&storing) : request_reason_of(request, code);
+	if (reason == REASON_NONE)
+		reason = check_content(&storing);
+	if (reason == REASON_NONE) {
+		code = commit(&storing, &request->detail);
+		reason = code == ERR_OK ? REASON_NONE : request_reason_of(request, code);
+	}
+	if (reason == REASON_NONE) {
+		answer(&storing);
+	} else {
+		store_upload_abort(storing.upload);
+		transfer_fail(&storing.transfer, reason);
+	}
+	seal_free(storing.sealer);
+	buf_done(&storing.sealed);
+	transfer_done(&storing.transfer);
+}
+
+static void admit_and_store(struct request *request, const Twokey__V1__StoreHead *head)
+{
+	if (!admit(request, head->envelope, head->proof, TWOKEY__V1__OPERATION__OPERATION_PUT))
+		return;
+	enum reason reason = check_content_type(request, head->content_type);
+	if (reason != REASON_NONE)
+		request_refuse(request, reason);
+	else if (admit_spend(request))
+		store_object(request, head->content_type);
+}
+
+void svc_store(struct rpc_call *call, void *user)
+{
+	struct request request;
+	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_STORE);
+	ProtobufCMessage *message = request_receive(&request, &twokey__v1__store_request__descriptor);
+	if (message) {
+		const Twokey__V1__StoreRequest *first = (const Twokey__V1__StoreRequest *)message;
+		if (first->part_case == TWOKEY__V1__STORE_REQUEST__PART_HEAD) {
+			admit_and_store(&request, first->head);
+		} else {
+			err_set(&request.detail, ERR_INVALID, 0, "the first message is no head");
+			request_refuse(&request, REASON_MALFORMED);
+		}
+	}
+	pb_free(message);
+	request_done(&request);
+}

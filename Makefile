@@ -1,0 +1,62 @@
+# Thin on purpose: CMake builds, tools/*.sh do the rest. Needs make, git and a shell; `packages` brings what is missing.
+# Everything that is made lands in build/.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.PHONY: help packages build demo check unit tsan system torture bench lint format clean test-packages lint-packages
+export CTEST_PARALLEL_LEVEL ?= $(shell nproc)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+packages: ## install the Debian packages that building and running need, if any is missing
+	@tools/packages.sh build run
+
+test-packages:
+	@tools/packages.sh build run test
+
+lint-packages:
+	@tools/packages.sh build run test lint
+
+build: packages ## the release build: build/release/twokey
+	@tools/build.sh release
+
+demo: build ## a file into a bucket and out again, through two signatures
+	@tools/demo.sh build/release/twokey
+
+check: unit tsan system ## every test: unit tests under two kinds of sanitizer, the real binaries, clients and bucket
+
+unit: test-packages ## unit tests, corpora and include rules, with ASan and UBSan
+	@tools/build.sh dev
+	ctest --preset dev --no-tests=error
+
+tsan: test-packages ## unit tests with ThreadSanitizer
+	@tools/build.sh tsan
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp halt_on_error=1 second_deadlock_stack=1" \
+		ctest --preset tsan --no-tests=error -L unit
+
+system: test-packages ## real binaries with real tokens, clients and a real S3 server
+	@tools/build.sh dev
+	@tools/build.sh release
+	@tools/test-tools.sh
+	tools/system-tests.sh
+
+torture: test-packages ## the long ones: 200 kills under load
+	@tools/build.sh dev
+	@tools/build.sh release
+	@tools/test-tools.sh
+	TWOKEY_TORTURE=1 tools/system-tests.sh -m torture
+
+bench: test-packages ## how fast: co-signatures per second, bytes per second
+	@tools/build.sh release
+	@tools/test-tools.sh
+	tools/bench.sh
+
+lint: lint-packages ## format, include rules, clang-tidy, cppcheck
+	@tools/build.sh dev
+	tools/lint.sh
+
+format: lint-packages ## clang-format every C file in place
+	git ls-files -z '*.c' '*.h' | xargs -0 clang-format-14 -i
+
+clean: ## remove everything that was made
+	rm -rf build

@@ -46,8 +46,9 @@ static enum err_code fail_syntax(const struct reader *reader)
 	const yaml_parser_t *parser = &reader->parser;
 	bool unmarked = parser->error == YAML_READER_ERROR || parser->error == YAML_MEMORY_ERROR;
 	const char *problem = parser->problem ? parser->problem : "out of memory";
-	const char *tab = strstr(problem, "cannot start any token") ? " (indent with spaces, not tabs)" : "";
-	return fail(reader, mark_of(unmarked ? &parser->mark : &parser->problem_mark), "not YAML: %s%s", problem, tab);
+	const char *hint =
+	    strstr(problem, "cannot start any token") ? " (indent with spaces; quote text with @, % or `)" : "";
+	return fail(reader, mark_of(unmarked ? &parser->mark : &parser->problem_mark), "not YAML: %s%s", problem, hint);
 }
 
 /* What gives a document a second reading, or a small file a large one. */
@@ -168,6 +169,8 @@ static enum err_code add_string(struct reader *reader, const struct yaml_field *
 	const struct yaml_field item = {.name = field->name, .kind = YAML_STRING, .hint = field->hint};
 	char *text = NULL;
 	struct yaml_mark mark = here(reader);
+	if (reader->event.type != YAML_SCALAR_EVENT)
+		return fail_kind(reader, field);
 	enum err_code code = bind_scalar(reader, &item, &text);
 	if (code != ERR_OK)
 		return code;

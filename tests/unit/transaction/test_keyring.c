@@ -167,6 +167,9 @@ static void test_other_kinds_of_keys_are_refused(void **state)
 	test_key_rsa(&key, 2047);
 	refuse_spki(buf_span(&key.spki));
 	test_key_done(&key);
+	test_key_init(&key, EVP_PKEY_Q_keygen(NULL, NULL, "SM2"));
+	refuse_spki(buf_span(&key.spki));
+	test_key_done(&key);
 	test_key_init(&key, EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
 	refuse_spki(buf_span(&key.spki));
 	test_key_done(&key);

@@ -1,5 +1,6 @@
 /* Provisioning: what a deployment's token must hold, made when it is missing. */
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -85,6 +86,24 @@ static struct secret *with_prefix(const struct secret *secret)
 	return value;
 }
 
+/* The token cannot be asked for its secret, but an HMAC tells whether it is the one that was given. */
+static enum err_code check_same(struct hsm_key *key, const struct secret *given, const char *label, struct err *err)
+{
+	static const char probe[] = "twokey: is this the same secret?";
+	autosecret struct secret *value = with_prefix(given);
+	const struct span bytes = secret_span(value);
+	uint8_t in_token[32], of_given[32];
+	enum err_code code = hsm_hmac(key, span_str(probe), in_token, err);
+	if (code != ERR_OK)
+		return code;
+	if (!HMAC(EVP_sha256(), bytes.ptr, (int)bytes.len, (const uint8_t *)probe, sizeof probe - 1, of_given, NULL))
+		return err_set(err, ERR_INTERNAL, 0, "HMAC-SHA-256 failed");
+	if (CRYPTO_memcmp(in_token, of_given, sizeof of_given) == 0)
+		return ERR_OK;
+	return err_set(err, ERR_EXISTS, 0, "the token holds another secret as %s; name a new one in the bucket's `secret`",
+	               label);
+}
+
 static const struct secret *given_for(const struct config_bucket *bucket, const struct server_secret *secrets, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -103,7 +122,7 @@ static enum err_code ensure_secret(const struct provision *provision, const stru
 	struct hsm_key *key = NULL;
 	code = hsm_key_find(provision->hsm, HSM_KEY_HMAC, bucket->secret, &key, err);
 	if (code == ERR_OK && given)
-		return err_set(err, ERR_EXISTS, 0, "the token has %s already: remove it first, or leave the secret out", label);
+		code = check_same(key, given, label, err);
 	if (code == ERR_OK)
 		tell(provision, "there is already", label, "");
 	if (code != ERR_NOT_FOUND)

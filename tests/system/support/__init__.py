@@ -1,0 +1,1 @@
+"""What the system tests are made of: tokens, certificates, deployments, clients, a bucket."""

@@ -1,0 +1,135 @@
+/* What a configuration file may say, and how a mistake is told. */
+#include "server/config.h"
+
+#include "common/text.h"
+#include "tests/unit/harness.h"
+
+#define VENDOR                                                                                                         \
+	"role: vendor\n"                                                                                                   \
+	"name: acme\n"                                                                                                     \
+	"tls: {certificate: tls/v.pem, key: tls/v.key, client_ca: /etc/ca.pem}\n"                                          \
+	"token: {uri: 'pkcs11:token=vendor', pin_source: 'file:v.pin'}\n"                                                  \
+	"ledger: {directory: ledger}\n"
+#define GATEKEEPER_HEAD                                                                                                \
+	"role: gatekeeper\n"                                                                                               \
+	"name: clinic\n"                                                                                                   \
+	"tls: {certificate: g.pem, key: 'pkcs11:token=g;object=tls'}\n"                                                    \
+	"token: {uri: 'pkcs11:token=g', gcm_iv: token}\n"                                                                  \
+	"ledger: {directory: /var/lib/twokey, segment_size: 2MiB}\n"
+#define KEYS                                                                                                           \
+	"vendor_keys:\n"                                                                                                   \
+	"  - {name: acme-2026, public_key: v.pub, not_before: 2026-01-01}\n"
+#define BUCKET                                                                                                         \
+	"buckets:\n"                                                                                                       \
+	"  - {name: scans, store: directory, directory: objects}\n"
+#define RULES "rules: rules.yaml\n"
+
+static char *folder;
+
+static int make_folder(void **state)
+{
+	(void)state;
+	folder = strdup("/tmp/twokey-config-XXXXXX");
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+	(void)state;
+	char *path = xasprintf("%s/twokey.yaml", folder);
+	unlink(path);
+	free(path);
+	int failed = rmdir(folder);
+	free(folder);
+	return failed;
+}
+
+static enum err_code load(const char *text, struct config *ret, struct err *err)
+{
+	autofree char *path = xasprintf("%s/twokey.yaml", folder);
+	struct err ignored = {0};
+	assert_ok(text_write_file(path, span_str(text), 0600, &ignored), ignored);
+	return config_load(path, ret, err);
+}
+
+static void test_vendor_defaults_and_paths(void **state)
+{
+	(void)state;
+	struct config config;
+	struct err err = {0};
+	assert_ok(load(VENDOR, &config, &err), err);
+	assert_int_equal(config.role, CONFIG_VENDOR);
+	assert_string_equal(config.listen, "127.0.0.1:7401");
+	assert_string_equal(config.token.module, "/usr/lib/softhsm/libsofthsm2.so");
+	assert_string_equal(config.keys.transaction, "pkcs11:object=twokey-transaction");
+	assert_string_equal(config.tls.client_ca, "/etc/ca.pem");
+	assert_int_equal(config.lifetime.standard, 300);
+	assert_true(config.reflection);
+	autofree char *pin = xasprintf("file:%s/v.pin", folder), *certificate = xasprintf("%s/tls/v.pem", folder);
+	assert_string_equal(config.token.pin_source, pin);
+	assert_string_equal(config.tls.certificate, certificate);
+	config_done(&config);
+}
+
+static void test_gatekeeper(void **state)
+{
+	(void)state;
+	struct config config;
+	struct err err = {0};
+	assert_ok(load(GATEKEEPER_HEAD KEYS BUCKET RULES
+	               "callers:\n  - {identity: a.example, roles: [auditor, operator]}\n",
+	               &config, &err),
+	          err);
+	assert_int_equal(config.token.gcm_iv, HSM_GCM_IV_TOKEN);
+	assert_int_equal(config.ledger.segment_size, 2 << 20);
+	assert_string_equal(config.tls.key, "pkcs11:token=g;object=tls");
+	assert_string_equal(config_bucket(&config, 0)->kek, "pkcs11:object=twokey-kek-scans");
+	assert_string_equal(config_bucket(&config, 0)->bucket, "scans");
+	assert_int_equal(config_caller(&config, 0)->role_bits, CALLER_AUDITOR | CALLER_OPERATOR);
+	assert_int_equal(config_vendor_key(&config, 0)->not_before, 1767225600000);
+	config_done(&config);
+}
+
+static void test_mistakes_say_where_and_what(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *said;
+	} cases[] = {
+	    {VENDOR "lisen: 127.0.0.1:1\n", "lisen"},
+	    {VENDOR "listen: a\nlisten: b\n", "listen"},
+	    {"role: wendor\n", "vendor"},
+	    {"name: acme\n", "role"},
+	    {VENDOR "lifetime: {max: 3601}\n", "3600"},
+	    {VENDOR "lifetime: {default: 200, max: 100}\n", "lifetime.default"},
+	    {VENDOR RULES, "belong to a gatekeeper"},
+	    {VENDOR "callers:\n  - {identity: a, roles: [king]}\n", ":7:"},
+	    {GATEKEEPER_HEAD KEYS BUCKET, "rules"},
+	    {GATEKEEPER_HEAD KEYS RULES, "buckets"},
+	    {GATEKEEPER_HEAD BUCKET RULES, "vendor_keys"},
+	    {GATEKEEPER_HEAD KEYS RULES "buckets:\n  - {name: a, store: directory}\n", "needs `directory`"},
+	    {GATEKEEPER_HEAD KEYS RULES "buckets:\n  - {name: a, store: s3, endpoint: x}\n", "access_key_id"},
+	    {GATEKEEPER_HEAD KEYS RULES BUCKET "  - {name: scans, store: directory, directory: d}\n", "another bucket"},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct config config;
+		struct err err = {0};
+		assert_err(load(cases[i].text, &config, &err), ERR_INVALID);
+		if (!strstr(err.text, cases[i].said))
+			fail_msg("case %zu: \"%s\" does not say \"%s\"", i, err.text, cases[i].said);
+		config_done(&config);
+	}
+}
+
+static void test_a_missing_file_is_not_found(void **state)
+{
+	(void)state;
+	struct config config;
+	struct err err = {0};
+	assert_err(config_load("/nonexistent/twokey.yaml", &config, &err), ERR_NOT_FOUND);
+	config_done(&config);
+}
+
+HARNESS_MAIN(make_folder, remove_folder, cmocka_unit_test(test_vendor_defaults_and_paths),
+             cmocka_unit_test(test_gatekeeper), cmocka_unit_test(test_mistakes_say_where_and_what),
+             cmocka_unit_test(test_a_missing_file_is_not_found))

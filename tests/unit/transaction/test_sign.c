@@ -2,34 +2,18 @@
 #include "tests/unit/transaction/support.h"
 
 #include "hsm/hsm.h"
+#include "tests/unit/softhsm.h"
 
-#define MODULE "/usr/lib/softhsm/libsofthsm2.so"
-
-static char folder[] = "/tmp/twokey-sign-XXXXXX";
+static struct softhsm token;
 static struct hsm *hsm;
 static struct hsm_key *transaction_key, *audit_key;
-
-static void write_text(const char *name, const char *text)
-{
-	autofree char *path = xasprintf("%s/%s", folder, name);
-	struct err err;
-	assert_ok(text_write_file(path, span_str(text), 0600, &err), err);
-}
 
 static int make_token(void **state)
 {
 	(void)state;
 	struct err err;
-	assert_non_null(mkdtemp(folder));
-	autofree char *conf = xasprintf("%s/softhsm2.conf", folder);
-	autofree char *text = xasprintf("directories.tokendir = %s\nobjectstore.backend = file\n", folder);
-	autofree char *pin_source = xasprintf("file:%s/pin", folder);
-	write_text("softhsm2.conf", text);
-	write_text("pin", "1234\n");
-	setenv("SOFTHSM2_CONF", conf, 1);
-	if (system("softhsm2-util --init-token --free --label sign --pin 1234 --so-pin 5678 >/dev/null 2>&1") != 0)
-		return -1;
-	const struct hsm_options options = {.module = MODULE, .token = "pkcs11:token=sign", .pin_source = pin_source};
+	softhsm_setup(&token, "sign");
+	const struct hsm_options options = softhsm_options(&token, "pkcs11:token=sign");
 	assert_ok(hsm_open(&options, &hsm, &err), err);
 	assert_ok(hsm_generate_ec(hsm, "transaction", &err), err);
 	assert_ok(hsm_generate_ec(hsm, "audit", &err), err);
@@ -42,8 +26,8 @@ static int remove_token(void **state)
 {
 	(void)state;
 	hsm_free(hsm);
-	autofree char *command = xasprintf("rm -rf %s", folder);
-	return system(command);
+	softhsm_teardown(&token);
+	return 0;
 }
 
 static void make(struct envelope *ret)

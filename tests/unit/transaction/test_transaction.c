@@ -57,14 +57,17 @@ static void test_parse_gives_back_what_was_signed(void **state)
 
 /* ---- the signature covers every field ---- */
 
-static void change_string(char **text, char *storage)
+#define STORAGE_LEN 64
+
+static void change_string(char **text, char storage[STORAGE_LEN])
 {
-	strcpy(storage, *text);
-	storage[strlen(storage) - 1] ^= 1;
+	int len = snprintf(storage, STORAGE_LEN, "%s", *text);
+	assert_in_range(len, 1, STORAGE_LEN - 1);
+	storage[len - 1] ^= 1;
 	*text = storage;
 }
 
-static void change_field(struct sample *sample, int field, char *storage)
+static void change_field(struct sample *sample, int field, char storage[STORAGE_LEN])
 {
 	Twokey__V1__Transaction *t = &sample->transaction;
 	char **const strings[] = {
@@ -112,7 +115,7 @@ static void test_each_of_the_first_ten_fields_is_signed(void **state)
 	test_sign_envelope(&envelope, &vendor, NULL);
 	assert_string_equal(verify_other(&envelope, buf_span(&envelope.payload)), "vendor");
 	for (int field = 1; field <= 10; field++) {
-		char storage[64];
+		char storage[STORAGE_LEN];
 		autobuf struct buf payload = {0};
 		sample_init(&sample, GET);
 		change_field(&sample, field, storage);

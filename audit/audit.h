@@ -37,23 +37,28 @@ struct audit_use {
 	bool spend;            /* true: spends one use (FETCH, STORE, LIST, REMOVE); false: only notes the id (COSIGN) */
 };
 
-/* Appends one record and waits until it is durable. index and time are assigned here, in log order; time never runs
- * backwards. With `use`, the state is checked and changed in the same step: *ret_refusal becomes REASON_REPLAYED or
- * REASON_ID_REUSED and nothing is appended (the caller then commits the denial), or REASON_CLOCK_IN_DOUBT when the
- * clock is more than a minute behind the log's last record and decision is GRANTED. ERR_OK: durable (or refused, see
- * *ret_refusal). ERR_UNAVAILABLE: not known to be durable; grant nothing. The record is borrowed and its index and time
- * are set in place (time points to *ret_time's storage inside the record's owner: pass a record whose `time` may be
- * NULL). */
+/* Appends one record and waits until it is durable. Index and time are assigned here, in log order, and returned;
+ * what the record itself says in those two fields is ignored. Time never runs backwards.
+ *
+ * `use` comes with a GRANTED COSIGN, FETCH, STORE, LIST or REMOVE, and with nothing else (ERR_INVALID otherwise); the
+ * record's transaction_id, transaction_sha256, expires_at and uses are taken from it. The state is checked and changed
+ * in the same step: ret->refusal becomes REASON_REPLAYED, REASON_ID_REUSED or REASON_EXPIRED (so long ago that the
+ * state may be forgotten) and nothing is appended: the caller then commits the denial. A granted decision is refused
+ * with REASON_CLOCK_IN_DOUBT when the clock is more than a minute behind the log's last record.
+ *
+ * Text longer than its field's limit (docs/AUDIT.md) is cut and ends in "...", what is not UTF-8 becomes '?'. ERR_OK:
+ * durable, or refused (see ret->refusal). ERR_UNAVAILABLE: not known to be durable; grant nothing. ERR_INVALID: also
+ * when a bytes field is longer than 64, or the transaction lives longer than 3600 s. */
 struct audit_commit {
 	uint64_t index;
 	int64_t time_ms;
-	enum reason refusal;
+	enum reason refusal; /* REASON_NONE: appended; otherwise index and time mean nothing */
 };
 must_check enum err_code audit_commit(struct audit *audit, const Twokey__V1__Record *record,
                                       const struct audit_use *use, struct audit_commit *ret, struct err *err);
 
-/* What audit_commit would say of this use right now (NONE, REPLAYED or ID_REUSED), changing nothing: a look before the checks
- * that follow it. Only audit_commit decides. */
+/* What audit_commit would say of this use right now (NONE, REPLAYED or ID_REUSED), changing nothing: a look before the
+ * checks that follow it. Only audit_commit decides. */
 enum reason audit_use_state(struct audit *audit, const struct audit_use *use);
 
 /* Can records be written? For health. */
@@ -66,7 +71,8 @@ must_check enum err_code audit_read(struct audit *audit, uint64_t index, struct 
 
 /* Newest first. Calls back with each record's exact bytes; the callback returns false to stop. `request` as in
  * audit.proto. ERR_INVALID: request; ERR_UNAVAILABLE: the index is broken (deciding goes on); ERR_DEADLINE:
- * wait_for_index did not become searchable within timeout_ms. */
+ * wait_for_index did not become searchable within timeout_ms, or the search took longer (0: a wait that only looks,
+ * and 10 s for the search). */
 struct audit_search_result {
 	uint64_t returned;
 	bool more;

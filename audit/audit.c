@@ -1,0 +1,88 @@
+/* The public face: the log decides, the index finds. */
+#include "audit/audit.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "audit/index.h"
+
+struct audit {
+	struct audit_log *log;
+	struct audit_index *index;
+};
+
+static enum err_code record_recovery(struct audit *audit, uint64_t torn_bytes, struct err *err)
+{
+	struct audit_commit commit;
+	Twokey__V1__Record record = TWOKEY__V1__RECORD__INIT;
+	autofree char *detail = xasprintf(
+	    "a write that a crash had cut short was erased: %" PRIu64 " bytes, acknowledged to nobody", torn_bytes);
+	record.event = TWOKEY__V1__EVENT__EVENT_RECOVERY;
+	record.detail = detail;
+	return audit_log_append(audit->log, &record, NULL, &commit, err);
+}
+
+enum err_code audit_open_tuned(const struct audit_options *options, const struct audit_tuning *tuning,
+                               struct audit **ret, struct err *err)
+{
+	struct audit *audit = xcalloc(1, sizeof(*audit));
+	uint64_t torn_bytes = 0;
+	enum err_code code = audit_log_open(options, tuning, &audit->log, &torn_bytes, err);
+	if (code == ERR_OK)
+		code = audit_log_start(audit->log, err);
+	if (code == ERR_OK)
+		code = audit_index_start(audit->log, audit->log->retry_ms, &audit->index, err);
+	if (code == ERR_OK && torn_bytes)
+		code = record_recovery(audit, torn_bytes, err);
+	if (code != ERR_OK) {
+		audit_close(audit);
+		return code;
+	}
+	*ret = audit;
+	return ERR_OK;
+}
+
+enum err_code audit_open(const struct audit_options *options, struct audit **ret, struct err *err)
+{
+	return audit_open_tuned(options, NULL, ret, err);
+}
+
+void audit_close(struct audit *audit)
+{
+	if (!audit)
+		return;
+	if (audit->log)
+		audit_log_stop(audit->log);
+	audit_index_free(audit->index);
+	audit_log_free(audit->log);
+	free(audit);
+}
+
+enum err_code audit_commit(struct audit *audit, const Twokey__V1__Record *record, const struct audit_use *use,
+                           struct audit_commit *ret, struct err *err)
+{
+	return audit_log_append(audit->log, record, use, ret, err);
+}
+
+enum err_code audit_check(struct audit *audit, struct err *err)
+{
+	return audit_log_check(audit->log, err);
+}
+
+void audit_progress(struct audit *audit, uint64_t *ret_committed, uint64_t *ret_indexed)
+{
+	*ret_indexed = audit_index_count(audit->index);
+	*ret_committed = audit_log_committed(audit->log);
+}
+
+enum err_code audit_read(struct audit *audit, uint64_t index, struct buf *out, struct err *err)
+{
+	return audit_log_read(audit->log, index, audit_index_place(audit->index, index), out, err);
+}
+
+enum err_code audit_search(struct audit *audit, const Twokey__V1__SearchRequest *request, unsigned timeout_ms,
+                           bool (*each)(uint64_t index, struct span record, void *user), void *user,
+                           struct audit_search_result *ret, struct err *err)
+{
+	return audit_index_search(audit->index, request, timeout_ms, each, user, ret, err);
+}

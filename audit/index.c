@@ -1,0 +1,260 @@
+/* The indexer thread: follows the log, and rebuilds the file when it must. */
+#include "audit/index.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "audit/record.h"
+
+enum {
+	LOOK_MS = 1000,    /* how often an idle indexer looks whether its file is still there */
+	GATHER = 256,      /* records worth a transaction of their own */
+	GATHER_MS = 4,     /* how long fewer of them wait for more */
+	TRANSACTION = 4096 /* records of one transaction at most */
+};
+
+static void publish(struct audit_index *index)
+{
+	pthread_mutex_lock(&index->lock);
+	index->count = index->cursor.next_index;
+	index->broken = false;
+	pthread_cond_broadcast(&index->changed);
+	pthread_mutex_unlock(&index->lock);
+}
+
+/* Searching fails from here until the next publish. */
+static void mark_broken(struct audit_index *index, const struct err *err)
+{
+	pthread_mutex_lock(&index->lock);
+	index->broken = true;
+	index->failure = *err;
+	pthread_mutex_unlock(&index->lock);
+}
+
+static void stop_walking(struct audit_index *index)
+{
+	if (index->walking)
+		audit_walk_done(&index->walk);
+	index->walking = false;
+}
+
+/* Readers of the old file finish on what they have open, and are closed when they come back. */
+static void close_db(struct audit_index *index)
+{
+	stop_walking(index);
+	audit_index_db_close(&index->db);
+	pthread_mutex_lock(&index->lock);
+	index->generation++;
+	while (index->n_idle)
+		sqlite3_close(index->idle[--index->n_idle]);
+	pthread_mutex_unlock(&index->lock);
+}
+
+static void rebuild_later(struct audit_index *index, const struct err *err)
+{
+	mark_broken(index, err);
+	pthread_mutex_lock(&index->lock);
+	index->count = 0;
+	pthread_mutex_unlock(&index->lock);
+	close_db(index);
+	audit_index_db_remove(index->path);
+}
+
+/* Behind the frame that was indexed last, if the log has it. */
+static enum err_code resume_walking(struct audit_index *index, struct err *err)
+{
+	struct audit_cursor *cursor = &index->cursor;
+	struct audit_frame frame;
+	if (cursor->next_index == 0)
+		return ERR_OK;
+	audit_walk_seek(&index->walk, cursor->last.offset, cursor->next_index - 1, cursor->chain);
+	if (audit_walk_peek(&index->walk, &frame, err) != ERR_OK ||
+	    memcmp(frame.chain, cursor->chain, AUDIT_CHAIN_BYTES) != 0)
+		return err_set(err, ERR_CORRUPT, 0, "search index: it belongs to another log");
+	audit_walk_seek(&index->walk, cursor->last.offset + audit_frame_bytes(frame.length), cursor->next_index,
+	                cursor->chain);
+	return ERR_OK;
+}
+
+static enum err_code start_walking(struct audit_index *index, struct err *err)
+{
+	if (index->walking)
+		return ERR_OK;
+	if (index->cursor.next_index > audit_log_committed(index->log))
+		return err_set(err, ERR_CORRUPT, 0, "search index: it is ahead of the log");
+	index->walking = true;
+	enum err_code code = audit_walk_begin(&index->walk, index->log->directory, index->cursor.last.segment, err);
+	if (code == ERR_OK)
+		code = resume_walking(index, err);
+	return code;
+}
+
+/* The log's own damage is not the index's: it is reported, not answered with a rebuild. */
+static enum err_code log_trouble(struct err *err)
+{
+	err->code = ERR_UNAVAILABLE;
+	err_prefix(err, "reading the log");
+	return ERR_UNAVAILABLE;
+}
+
+static enum err_code next_record(struct audit_index *index, struct span *ret, struct err *err)
+{
+	for (;;) {
+		enum audit_walk_step step = audit_walk_next(&index->walk, ret, err);
+		if (step == AUDIT_WALK_RECORD)
+			return ERR_OK;
+		if (step == AUDIT_WALK_BAD)
+			return log_trouble(err);
+		uint64_t next_segment = index->walk.header.segment + 1;
+		audit_walk_done(&index->walk);
+		if (audit_walk_begin(&index->walk, index->log->directory, next_segment, err) != ERR_OK)
+			return log_trouble(err);
+	}
+}
+
+static enum err_code index_one(struct audit_index *index, struct audit_cursor *cursor, struct err *err)
+{
+	struct span bytes;
+	enum err_code code = next_record(index, &bytes, err);
+	if (code != ERR_OK)
+		return code;
+	Twokey__V1__Record *record = audit_record_decode(bytes);
+	if (!record)
+		return err_set(err, ERR_UNAVAILABLE, 0, "record %" PRIu64 " does not parse", cursor->next_index);
+	cursor->last = (struct audit_place){index->walk.header.segment, index->walk.last_offset};
+	code = audit_index_db_add(&index->db, cursor->next_index, cursor->last, record, err);
+	twokey__v1__record__free_unpacked(record, NULL);
+	cursor->next_index++;
+	memcpy(cursor->chain, index->walk.chain, sizeof(cursor->chain));
+	return code;
+}
+
+static enum err_code index_some(struct audit_index *index, struct err *err)
+{
+	struct audit_cursor cursor = index->cursor;
+	uint64_t end = audit_log_committed(index->log);
+	if (end > cursor.next_index + TRANSACTION)
+		end = cursor.next_index + TRANSACTION;
+	enum err_code code = start_walking(index, err);
+	if (code == ERR_OK)
+		code = audit_index_db_exec(&index->db, "BEGIN IMMEDIATE", err);
+	if (code != ERR_OK)
+		return code;
+	while (code == ERR_OK && cursor.next_index < end)
+		code = index_one(index, &cursor, err);
+	if (code == ERR_OK)
+		code = audit_index_db_set_cursor(&index->db, &cursor, err);
+	if (code == ERR_OK)
+		code = audit_index_db_exec(&index->db, "COMMIT", err);
+	if (code == ERR_OK)
+		index->cursor = cursor;
+	else if (audit_index_db_exec(&index->db, "ROLLBACK", NULL) != ERR_OK)
+		code = code == ERR_UNAVAILABLE ? code : ERR_CORRUPT;
+	return code;
+}
+
+/* The file that is open is still the one that readers would open, and no reader found it damaged. */
+static enum err_code check_file(struct audit_index *index, struct err *err)
+{
+	struct stat named;
+	int moved = 0;
+	pthread_mutex_lock(&index->lock);
+	bool condemned = index->broken;
+	pthread_mutex_unlock(&index->lock);
+	if (stat(index->path, &named) != 0 ||
+	    sqlite3_file_control(index->db.connection, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK || moved)
+		return err_set(err, ERR_CORRUPT, 0, "search index: the file was removed or replaced");
+	if (condemned)
+		return err_set(err, ERR_CORRUPT, 0, "search index: a search found it damaged");
+	return ERR_OK;
+}
+
+/* One step. Damage leads to a new file, anything else to another attempt later. */
+static enum err_code step(struct audit_index *index, struct err *err)
+{
+	enum err_code code;
+	if (!index->db.connection) {
+		code = audit_index_db_open(index->path, &index->db, &index->cursor, err);
+		if (code == ERR_OK)
+			code = start_walking(index, err);
+		if (code == ERR_OK)
+			publish(index);
+	} else {
+		code = check_file(index, err);
+	}
+	if (code == ERR_OK && index->cursor.next_index < audit_log_committed(index->log)) {
+		code = index_some(index, err);
+		if (code == ERR_OK)
+			publish(index);
+	}
+	return code;
+}
+
+static void be_nice(void)
+{
+	/* Deciding comes first. The number is this thread's, on Linux. */
+	setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
+}
+
+static void *indexer(void *user)
+{
+	struct audit_index *index = user;
+	bool go_on = true;
+	be_nice();
+	while (go_on) {
+		struct err err = {0};
+		enum err_code code = step(index, &err);
+		if (code == ERR_OK) {
+			go_on = audit_log_follow(index->log, index->cursor.next_index + 1, LOOK_MS) &&
+			        audit_log_follow(index->log, index->cursor.next_index + GATHER, GATHER_MS);
+			continue;
+		}
+		stop_walking(index);
+		if (code == ERR_CORRUPT)
+			rebuild_later(index, &err);
+		else if (!index->db.connection)
+			mark_broken(index, &err);
+		go_on = audit_log_follow(index->log, UINT64_MAX, code == ERR_CORRUPT ? 1 : index->retry_ms);
+	}
+	return NULL;
+}
+
+enum err_code audit_index_start(struct audit_log *log, unsigned retry_ms, struct audit_index **ret, struct err *err)
+{
+	struct audit_index *index = xcalloc(1, sizeof(*index));
+	pthread_condattr_t monotonic;
+	index->log = log;
+	index->path = xasprintf("%s/index.sqlite3", log->directory);
+	index->retry_ms = retry_ms;
+	index->broken = true;
+	err_set(&index->failure, ERR_UNAVAILABLE, 0, "the search index is being opened");
+	pthread_mutex_init(&index->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&index->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	int rc = pthread_create(&index->thread, NULL, indexer, index);
+	index->thread_runs = rc == 0;
+	if (rc != 0) {
+		audit_index_free(index);
+		return err_set(err, ERR_UNAVAILABLE, rc, "starting a thread: %s", strerror(rc));
+	}
+	*ret = index;
+	return ERR_OK;
+}
+
+void audit_index_free(struct audit_index *index)
+{
+	if (!index)
+		return;
+	if (index->thread_runs)
+		pthread_join(index->thread, NULL);
+	close_db(index);
+	pthread_cond_destroy(&index->changed);
+	pthread_mutex_destroy(&index->lock);
+	free(index->path);
+	free(index);
+}

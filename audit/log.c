@@ -1,0 +1,281 @@
+#include "audit/log.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "audit/record.h"
+#include "audit/walk.h"
+
+struct timespec audit_log_deadline(unsigned ms)
+{
+	struct timespec at;
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	at.tv_sec += ms / 1000;
+	at.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (at.tv_nsec >= 1000000000) {
+		at.tv_nsec -= 1000000000;
+		at.tv_sec++;
+	}
+	return at;
+}
+
+static enum err_code start_thread(pthread_t *thread, void *(*body)(void *), void *user, bool *ret_runs, struct err *err)
+{
+	int rc = pthread_create(thread, NULL, body, user);
+	if (rc != 0)
+		return err_set(err, ERR_UNAVAILABLE, rc, "starting a thread: %s", strerror(rc));
+	*ret_runs = true;
+	return ERR_OK;
+}
+
+enum err_code audit_log_start(struct audit_log *log, struct err *err)
+{
+	enum err_code code = start_thread(&log->preparer, audit_log_preparer, log, &log->preparer_runs, err);
+	if (code == ERR_OK)
+		code = start_thread(&log->committer, audit_log_committer, log, &log->committer_runs, err);
+	return code;
+}
+
+/* The committer goes first: what is queued may still need the preparer. */
+void audit_log_stop(struct audit_log *log)
+{
+	pthread_mutex_lock(&log->lock);
+	log->stopping = true;
+	pthread_cond_broadcast(&log->work);
+	pthread_mutex_unlock(&log->lock);
+	if (log->committer_runs)
+		pthread_join(log->committer, NULL);
+	pthread_mutex_lock(&log->lock);
+	log->preparer_stop = log->following_stop = true;
+	pthread_cond_broadcast(&log->preparing);
+	pthread_cond_broadcast(&log->progress);
+	pthread_mutex_unlock(&log->lock);
+	if (log->preparer_runs)
+		pthread_join(log->preparer, NULL);
+	log->committer_runs = log->preparer_runs = false;
+}
+
+void audit_log_free(struct audit_log *log)
+{
+	if (!log)
+		return;
+	for (struct audit_batch *batch = log->head, *next; batch; batch = next) {
+		next = batch->next;
+		audit_batch_unref(batch);
+	}
+	if (log->fd >= 0)
+		close(log->fd);
+	if (log->lock_fd >= 0)
+		close(log->lock_fd);
+	pthread_cond_destroy(&log->progress);
+	pthread_cond_destroy(&log->preparing);
+	pthread_cond_destroy(&log->work);
+	pthread_mutex_destroy(&log->lock);
+	audit_segments_done(&log->segments);
+	audit_uses_free(log->uses);
+	audit_hasher_free(log->hasher);
+	free(log->path);
+	free(log->directory);
+	free(log);
+}
+
+static enum err_code unavailable_locked(const struct audit_log *log, struct err *err)
+{
+	return err_set(err, ERR_UNAVAILABLE, log->failure.native, "the log cannot be written: %s", log->failure.text);
+}
+
+/* The batch that a record of that size goes to. */
+static struct audit_batch *open_batch_locked(struct audit_log *log, size_t frame_bytes)
+{
+	bool fits = log->tail && atomic_load(&log->tail->state) == AUDIT_BATCH_OPEN &&
+	            log->tail->frames.len + frame_bytes <= log->batch_max;
+	if (!fits) {
+		struct audit_batch *batch = audit_batch_new();
+		if (log->tail)
+			log->tail->next = batch;
+		else
+			log->head = batch;
+		log->tail = batch;
+	}
+	return log->tail;
+}
+
+static enum err_code check_lifetime(const struct audit_use *use, int64_t time_ms, struct err *err)
+{
+	if (use && use->expires_at_ms > time_ms + AUDIT_LIFETIME_MAX_MS + AUDIT_SKEW_MS)
+		return err_set(err, ERR_INVALID, 0, "the transaction lives longer than the record can remember it");
+	return ERR_OK;
+}
+
+/* Decides, and gives the record its place in the order of all: one step under the lock. */
+static enum err_code enqueue_locked(struct audit_log *log, const struct audit_use *use, bool grants, struct span rest,
+                                    struct audit_commit *ret, struct audit_batch **ret_batch, struct err *err)
+{
+	int64_t now_ms = clock_now_ms(log->clock);
+	int64_t time_ms = now_ms > log->last_ms ? now_ms : log->last_ms;
+	uint8_t prefix[AUDIT_PREFIX_MAX];
+	size_t prefix_len = audit_record_prefix(log->next_index, time_ms, prefix);
+	size_t frame_bytes = audit_frame_bytes((uint32_t)(prefix_len + rest.len));
+	if (log->failed)
+		return unavailable_locked(log, err);
+	if (log->stopping)
+		return err_set(err, ERR_UNAVAILABLE, 0, "the record is being closed");
+	if (log->queued_bytes + frame_bytes > AUDIT_QUEUE_MAX)
+		return err_set(err, ERR_UNAVAILABLE, 0, "the disk is too slow: too much is waiting to be written");
+	if (check_lifetime(use, time_ms, err) != ERR_OK)
+		return ERR_INVALID;
+	if (grants && now_ms < log->last_ms - AUDIT_SKEW_MS)
+		ret->refusal = REASON_CLOCK_IN_DOUBT;
+	else if (use)
+		ret->refusal = audit_uses_apply(log->uses, use, time_ms);
+	if (ret->refusal != REASON_NONE)
+		return ERR_OK;
+	struct audit_batch *batch = open_batch_locked(log, frame_bytes);
+	audit_batch_add(batch, span_of(prefix, prefix_len), rest);
+	batch->last_ms = time_ms;
+	log->queued_bytes += frame_bytes;
+	log->last_ms = time_ms;
+	ret->index = log->next_index++;
+	ret->time_ms = time_ms;
+	*ret_batch = audit_batch_ref(batch);
+	pthread_cond_signal(&log->work);
+	return ERR_OK;
+}
+
+static enum err_code await(struct audit_log *log, struct audit_batch *batch, struct err *err)
+{
+	enum audit_batch_state state = audit_batch_wait(batch, log->commit_timeout_ms);
+	audit_batch_unref(batch);
+	if (state == AUDIT_BATCH_DURABLE)
+		return ERR_OK;
+	if (state == AUDIT_BATCH_OPEN)
+		return err_set(err, ERR_UNAVAILABLE, 0, "the record was not durable within %u ms; it may still become so",
+		               log->commit_timeout_ms);
+	pthread_mutex_lock(&log->lock);
+	unavailable_locked(log, err);
+	pthread_mutex_unlock(&log->lock);
+	return ERR_UNAVAILABLE;
+}
+
+enum err_code audit_log_append(struct audit_log *log, const Twokey__V1__Record *record, const struct audit_use *use,
+                               struct audit_commit *ret, struct err *err)
+{
+	autobuf struct buf rest = {.max = AUDIT_RECORD_MAX};
+	struct audit_batch *batch = NULL;
+	struct audit_commit commit = {0};
+	enum err_code code = audit_record_encode(record, use, &rest, err);
+	if (code != ERR_OK)
+		return code;
+	pthread_mutex_lock(&log->lock);
+	code = enqueue_locked(log, use, audit_record_grants(record), buf_span(&rest), &commit, &batch, err);
+	pthread_mutex_unlock(&log->lock);
+	if (batch)
+		code = await(log, batch, err);
+	if (code == ERR_OK)
+		*ret = commit;
+	return code;
+}
+
+enum err_code audit_log_check(struct audit_log *log, struct err *err)
+{
+	enum err_code code = ERR_OK;
+	pthread_mutex_lock(&log->lock);
+	const struct audit_batch *oldest = log->writing ? log->writing : log->head;
+	if (log->failed)
+		code = unavailable_locked(log, err);
+	else if (oldest && clock_monotonic_us() - oldest->begun_us > (int64_t)log->commit_timeout_ms * 1000)
+		code =
+		    err_set(err, ERR_UNAVAILABLE, 0, "a write to the log has not ended within %u ms", log->commit_timeout_ms);
+	pthread_mutex_unlock(&log->lock);
+	return code;
+}
+
+uint64_t audit_log_committed(struct audit_log *log)
+{
+	return atomic_load(&log->committed);
+}
+
+bool audit_log_follow(struct audit_log *log, uint64_t count, unsigned timeout_ms)
+{
+	struct timespec deadline = audit_log_deadline(timeout_ms);
+	pthread_mutex_lock(&log->lock);
+	log->follow_at = count;
+	while (!log->following_stop && atomic_load(&log->committed) < count)
+		if (pthread_cond_timedwait(&log->progress, &log->lock, &deadline) != 0)
+			break;
+	log->follow_at = UINT64_MAX;
+	bool go_on = !log->following_stop;
+	pthread_mutex_unlock(&log->lock);
+	return go_on;
+}
+
+bool audit_log_segment_of(struct audit_log *log, uint64_t index, uint64_t *ret_segment)
+{
+	pthread_mutex_lock(&log->lock);
+	bool found = index < atomic_load(&log->committed);
+	size_t low = 0, high = log->segments.n;
+	while (found && high - low > 1) {
+		size_t middle = low + (high - low) / 2;
+		if (log->segments.items[middle].first_index <= index)
+			low = middle;
+		else
+			high = middle;
+	}
+	*ret_segment = low;
+	pthread_mutex_unlock(&log->lock);
+	return found;
+}
+
+static enum err_code read_at(struct audit_walk *walk, uint64_t index, uint64_t offset, struct buf *out, struct err *err)
+{
+	struct audit_frame frame;
+	uint64_t claimed = 0;
+	audit_walk_seek(walk, offset, index, walk->chain);
+	enum err_code code = audit_walk_peek(walk, &frame, err);
+	if (code != ERR_OK)
+		return code;
+	if (!audit_record_index(frame.record, &claimed) || claimed != index)
+		return err_set(err, ERR_CORRUPT, 0, "index %" PRIu64 ": another record stands in its place", index);
+	buf_append(out, frame.record);
+	return ERR_OK;
+}
+
+static enum err_code read_by_walking(struct audit_walk *walk, uint64_t index, struct buf *out, struct err *err)
+{
+	struct span record = {0};
+	while (walk->index <= index) {
+		enum audit_walk_step step = audit_walk_next(walk, &record, err);
+		if (step == AUDIT_WALK_END)
+			return err_set(err, ERR_CORRUPT, 0, "segment %" PRIu64 " ends at index %" PRIu64, walk->header.segment,
+			               walk->index);
+		if (step == AUDIT_WALK_BAD)
+			return ERR_CORRUPT;
+	}
+	buf_append(out, record);
+	return ERR_OK;
+}
+
+enum err_code audit_log_read(struct audit_log *log, uint64_t index, struct audit_place place, struct buf *out,
+                             struct err *err)
+{
+	struct audit_walk walk;
+	uint64_t segment;
+	if (!audit_log_segment_of(log, index, &segment))
+		return err_set(err, ERR_NOT_FOUND, 0, "there is no record %" PRIu64, index);
+	enum err_code code = audit_walk_begin(&walk, log->directory, segment, err);
+	/* A place is a hint: when it is wrong, the segment itself is asked. */
+	bool known = code == ERR_OK && place.offset && place.segment == segment;
+	if (known) {
+		walk.point = true;
+		known = read_at(&walk, index, place.offset, out, NULL) == ERR_OK;
+		walk.point = false;
+	}
+	if (code == ERR_OK && !known) {
+		audit_walk_seek(&walk, AUDIT_HEADER_BYTES, walk.header.first_index, walk.header.chain);
+		code = read_by_walking(&walk, index, out, err);
+	}
+	audit_walk_done(&walk);
+	return code;
+}

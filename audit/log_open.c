@@ -1,0 +1,199 @@
+/* Opening: the lock, the segments, the torn tail, the single-use state. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "audit/index.h"
+#include "audit/log.h"
+#include "audit/record.h"
+#include "audit/walk.h"
+
+enum { COMMIT_TIMEOUT_MS = 10000, RETRY_MS = 1000 };
+
+static struct audit_log *log_new(const struct audit_options *options, const struct audit_tuning *tuning)
+{
+	struct audit_log *log = xcalloc(1, sizeof(*log));
+	pthread_condattr_t monotonic;
+	log->directory = xstrdup(options->directory);
+	log->segment_bytes = options->segment_bytes ? options->segment_bytes : AUDIT_SEGMENT_DEFAULT;
+	log->commit_timeout_ms = options->commit_timeout_ms ? options->commit_timeout_ms : COMMIT_TIMEOUT_MS;
+	log->clock = options->clock;
+	log->io = tuning && tuning->io ? tuning->io : &audit_io_system;
+	log->retry_ms = tuning && tuning->retry_ms ? tuning->retry_ms : RETRY_MS;
+	log->lock_fd = log->fd = -1;
+	log->follow_at = UINT64_MAX;
+	log->uses = audit_uses_new();
+	log->hasher = audit_hasher_new();
+	pthread_mutex_init(&log->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&log->work, &monotonic);
+	pthread_cond_init(&log->preparing, &monotonic);
+	pthread_cond_init(&log->progress, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	return log;
+}
+
+static enum err_code take_lock(struct audit_log *log, struct err *err)
+{
+	autofree char *path = xasprintf("%s/lock", log->directory);
+	log->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (log->lock_fd < 0)
+		return err_set(err, ERR_UNAVAILABLE, errno, "%s: %s", path, strerror(errno));
+	if (flock(log->lock_fd, LOCK_EX | LOCK_NB) != 0)
+		return err_set(err, errno == EWOULDBLOCK ? ERR_PRECONDITION : ERR_UNAVAILABLE, errno,
+		               "%s: another process has this record open", path);
+	return ERR_OK;
+}
+
+/* The first segment whose records can still matter, by the time at which its successor began. */
+static size_t first_to_replay(const struct audit_segments *segments)
+{
+	size_t first = segments->n - 1;
+	int64_t last_ms = segments->items[first].last_ms;
+	while (first > 0 && segments->items[first].last_ms >= last_ms - AUDIT_REPLAY_MS)
+		first--;
+	return first;
+}
+
+static enum err_code replay_record(struct audit_log *log, struct span bytes, struct err *err)
+{
+	struct audit_use use;
+	Twokey__V1__Record *record = audit_record_decode(bytes);
+	if (!record)
+		return err_set(err, ERR_CORRUPT, 0, "a record does not parse");
+	log->last_ms = audit_record_time_ms(record);
+	if (audit_record_use(record, &use))
+		audit_uses_restore(log->uses, &use);
+	twokey__v1__record__free_unpacked(record, NULL);
+	return ERR_OK;
+}
+
+static enum err_code replay_segment(struct audit_log *log, struct audit_walk *walk, struct err *err)
+{
+	struct span record;
+	enum err_code code = ERR_OK;
+	while (code == ERR_OK && audit_walk_next(walk, &record, NULL) == AUDIT_WALK_RECORD) {
+		code = replay_record(log, record, err);
+		if (code != ERR_OK)
+			err_prefix(err, "segment %" PRIu64 " offset %" PRIu64 " index %" PRIu64, walk->header.segment,
+			           walk->last_offset, walk->index - 1);
+	}
+	return code;
+}
+
+/* The records in it are all that the last process wrote; what a crash left half-written was acknowledged to nobody. */
+static enum err_code settle_tail(struct audit_log *log, struct audit_walk *walk, uint64_t *ret_torn, struct err *err)
+{
+	struct audit_tail tail;
+	struct audit_header header;
+	enum err_code code = audit_tail_check(walk, &tail, err);
+	if (code == ERR_OK)
+		code = audit_segment_open(log->directory, walk->header.segment, true, &log->fd, &header, err);
+	if (code != ERR_OK)
+		return code;
+	log->header = header;
+	log->path = audit_segment_path(log->directory, header.segment);
+	log->offset = log->written_end = walk->offset;
+	log->written_ms = log->last_ms;
+	memcpy(log->chain, walk->chain, sizeof(log->chain));
+	atomic_store(&log->committed, walk->index);
+	log->next_index = walk->index;
+	autofree uint8_t *zeros = xcalloc(1, tail.torn_bytes + 1);
+	code = audit_write_all(log->io, log->fd, span_of(zeros, tail.torn_bytes), log->offset, err);
+	/* Also when nothing was torn: what was read may so far be in the page cache only. */
+	if (code == ERR_OK && log->io->sync(log->fd) != 0)
+		code = err_set(err, ERR_UNAVAILABLE, errno, "flushing the log: %s", strerror(errno));
+	*ret_torn = tail.torn_bytes;
+	return code;
+}
+
+static enum err_code replay(struct audit_log *log, uint64_t *ret_torn, struct err *err)
+{
+	enum err_code code = ERR_OK;
+	for (size_t i = first_to_replay(&log->segments); code == ERR_OK && i < log->segments.n; i++) {
+		struct audit_walk walk;
+		log->last_ms = log->segments.items[i].last_ms;
+		code = audit_walk_begin(&walk, log->directory, i, err);
+		/* An earlier process may have left pages whose flush failed: what counts is on the disk. */
+		if (code == ERR_OK && i + 1 == log->segments.n)
+			posix_fadvise(walk.fd, 0, 0, POSIX_FADV_DONTNEED);
+		if (code == ERR_OK)
+			code = replay_segment(log, &walk, err);
+		if (code == ERR_OK && i + 1 < log->segments.n)
+			code = audit_seam_check(&walk, &log->segments.items[i + 1], err);
+		else if (code == ERR_OK)
+			code = settle_tail(log, &walk, ret_torn, err);
+		audit_walk_done(&walk);
+	}
+	return code;
+}
+
+static enum err_code begin_first(struct audit_log *log, struct err *err)
+{
+	struct audit_header header = {.created_ms = clock_now_ms(log->clock)};
+	enum err_code code = audit_segment_prepare(log->directory, log->segment_bytes, log->io, err);
+	if (code == ERR_OK)
+		code = audit_segment_activate(log->directory, &header, log->io, &log->fd, err);
+	if (code != ERR_OK)
+		return code;
+	audit_segments_add(&log->segments, &header);
+	log->header = header;
+	log->path = audit_segment_path(log->directory, 0);
+	log->offset = log->written_end = AUDIT_HEADER_BYTES;
+	return ERR_OK;
+}
+
+/* The index is only ever behind. When it is ahead, the log has lost its end, and uses could be spent again. */
+static enum err_code check_not_shorter(struct audit_log *log, struct err *err)
+{
+	autofree char *path = xasprintf("%s/index.sqlite3", log->directory);
+	uint64_t claims = audit_index_db_claims(path), committed = atomic_load(&log->committed);
+	if (claims > committed)
+		return err_set(err, ERR_CORRUPT, 0,
+		               "the log ends after %" PRIu64 " records, but the search index has seen %" PRIu64
+		               ": restore the log, or remove %s to accept the loss",
+		               committed, claims, path);
+	return ERR_OK;
+}
+
+static enum err_code check_options(const struct audit_log *log, struct err *err)
+{
+	if (log->segment_bytes < AUDIT_SEGMENT_MIN || log->segment_bytes > AUDIT_SEGMENT_MAX)
+		return err_set(err, ERR_INVALID, 0, "segment_bytes must be between 64 KiB and 1 GiB");
+	return ERR_OK;
+}
+
+enum err_code audit_log_open(const struct audit_options *options, const struct audit_tuning *tuning,
+                             struct audit_log **ret, uint64_t *ret_torn, struct err *err)
+{
+	struct audit_log *log = log_new(options, tuning);
+	*ret_torn = 0;
+	enum err_code code = check_options(log, err);
+	if (code == ERR_OK)
+		code = audit_directory_make(log->directory, err);
+	if (code == ERR_OK)
+		code = take_lock(log, err);
+	if (code == ERR_OK)
+		code = audit_segment_list(log->directory, &log->segments, err);
+	if (code == ERR_OK)
+		audit_segment_discard_next(log->directory);
+	if (code == ERR_OK)
+		code = log->segments.n ? replay(log, ret_torn, err) : ERR_OK;
+	if (code == ERR_OK)
+		code = check_not_shorter(log, err);
+	if (code == ERR_OK && !log->segments.n)
+		code = begin_first(log, err);
+	if (code != ERR_OK) {
+		audit_log_free(log);
+		return code;
+	}
+	log->batch_max = log->segment_bytes - AUDIT_HEADER_BYTES;
+	if (log->batch_max > AUDIT_BATCH_MAX)
+		log->batch_max = AUDIT_BATCH_MAX;
+	*ret = log;
+	return ERR_OK;
+}

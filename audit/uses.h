@@ -1,0 +1,20 @@
+/* Single-use state: which transaction ids were seen with which content, and how many uses are spent. In memory, derived
+ * from the log. Not thread-safe: the log's lock covers it. */
+#ifndef TWOKEY_AUDIT_USES_H
+#define TWOKEY_AUDIT_USES_H
+
+#include "audit/internal.h"
+
+struct audit_uses;
+
+struct audit_uses *audit_uses_new(void);
+void audit_uses_free(struct audit_uses *uses);
+/* REASON_NONE and the state changed; REASON_REPLAYED, REASON_ID_REUSED, or REASON_EXPIRED when the state may already be
+ * forgotten, and nothing changed. `time_ms` never runs backwards. */
+enum reason audit_uses_apply(struct audit_uses *uses, const struct audit_use *use, int64_t time_ms);
+/* A use found in the log. */
+void audit_uses_restore(struct audit_uses *uses, const struct audit_use *use);
+/* How many transactions are remembered. */
+size_t audit_uses_count(const struct audit_uses *uses);
+
+#endif

@@ -25,7 +25,7 @@ struct hsm_options {
 	const char *token;  /* RFC 7512 URI that names exactly one token, e.g. "pkcs11:token=gatekeeper"; no PIN in it */
 	const char *pin_source; /* "file:/path", "credential:NAME" ($CREDENTIALS_DIRECTORY), or "prompt" (the terminal) */
 	enum hsm_gcm_iv gcm_iv;
-	unsigned max_sessions; /* 0: 64; never more than the token allows */
+	unsigned max_sessions; /* 0: 64; at least 2, since one only holds the login; never more than the token allows */
 	unsigned timeout_ms;   /* wait for a free session; 0: 5000 */
 };
 
@@ -76,7 +76,7 @@ const char *hsm_key_label(const struct hsm_key *key);
 
 /* Signs a SHA-256 digest: ECDSA as DER (RFC 3279), RSA as PSS with MGF1-SHA-256 and a 32-byte salt. Appends to *sig. */
 must_check enum err_code hsm_sign(struct hsm_key *key, const uint8_t digest[32], struct buf *sig, struct err *err);
-/* HMAC-SHA-256 of at most 4096 bytes. */
+/* HMAC-SHA-256 of 1 to 4096 bytes (tokens refuse the empty message). */
 must_check enum err_code hsm_hmac(struct hsm_key *key, struct span data, uint8_t out[32], struct err *err);
 /* AES-256-GCM of at most 4096 bytes under a key in the token. Appends iv (12) || ciphertext || tag (16). */
 must_check enum err_code hsm_wrap(struct hsm_key *key, struct span aad, const struct secret *plain, struct buf *out,
@@ -93,6 +93,7 @@ must_check enum err_code hsm_uri_object(const char *uri, char *out, size_t out_s
 /* Provisioning. Each refuses (ERR_EXISTS) when a key of that label is there already. */
 must_check enum err_code hsm_generate_ec(struct hsm *hsm, const char *label, struct err *err);
 must_check enum err_code hsm_generate_aes(struct hsm *hsm, const char *label, struct err *err);
+/* A secret of 32 to 800 bytes: what both SoftHSM2 and AWS CloudHSM take. */
 must_check enum err_code hsm_import_hmac(struct hsm *hsm, const char *label, const struct secret *value,
                                          struct err *err);
 /* Calls back once per private or secret key, then per public key. */

@@ -1,0 +1,36 @@
+/* The PKCS#11 module: exactly the configured one, never p11-kit's registry. p11-kit manages it, so that another user of
+ * the same module in this process (GnuTLS) cannot finalise it under us; it initialises with CKF_OS_LOCKING_OK. */
+#include <p11-kit/p11-kit.h>
+#include <unistd.h>
+
+#include "hsm/internal.h"
+
+enum err_code hsm_module_load(const char *path, CK_FUNCTION_LIST **ret, struct err *err)
+{
+	if (!path || path[0] != '/')
+		return err_set(err, ERR_INVALID, 0, "the PKCS#11 module must be an absolute path");
+	if (access(path, R_OK) != 0)
+		return err_set(err, ERR_NOT_FOUND, 0, "%s: no readable PKCS#11 module", path);
+	p11_kit_be_quiet();
+	CK_FUNCTION_LIST *module = p11_kit_module_load(path, 0);
+	if (!module)
+		return err_set(err, ERR_NOT_FOUND, 0, "%s: not a PKCS#11 module: %s", path, p11_kit_message());
+	CK_RV rv = p11_kit_module_initialize(module);
+	if (rv != CKR_OK) {
+		p11_kit_module_release(module);
+		hsm_rv_fail(err, rv, "C_Initialize");
+		if (err)
+			err->code = ERR_UNAVAILABLE;
+		return ERR_UNAVAILABLE;
+	}
+	*ret = module;
+	return ERR_OK;
+}
+
+void hsm_module_unload(CK_FUNCTION_LIST *module)
+{
+	if (!module)
+		return;
+	p11_kit_module_finalize(module);
+	p11_kit_module_release(module);
+}

@@ -1,0 +1,79 @@
+#include "policy/policy.h"
+
+#include <stdlib.h>
+
+#include "policy/rule_file.h"
+
+static enum err_code compile(const char *name, const struct policy_file *file, struct policy **ret, struct err *err)
+{
+	struct policy *policy = xcalloc(1, sizeof *policy);
+	enum err_code code = policy_file_compile(name, file, policy, err);
+	if (code != ERR_OK) {
+		policy_free(policy);
+		return code;
+	}
+	*ret = policy;
+	return ERR_OK;
+}
+
+enum err_code policy_load(const char *path, struct policy **ret, struct err *err)
+{
+	struct policy_file file = {0};
+	enum err_code code = yaml_load(path, &policy_file_type, &file, err);
+	if (code == ERR_OK)
+		code = compile(path, &file, ret, err);
+	yaml_free(&policy_file_type, &file);
+	return code;
+}
+
+enum err_code policy_parse(const char *name, struct span text, struct policy **ret, struct err *err)
+{
+	struct policy_file file = {0};
+	enum err_code code = yaml_parse(name, text, &policy_file_type, &file, err);
+	if (code == ERR_OK)
+		code = compile(name, &file, ret, err);
+	yaml_free(&policy_file_type, &file);
+	return code;
+}
+
+void policy_free(struct policy *policy)
+{
+	if (!policy)
+		return;
+	for (size_t i = 0; i < policy->n; i++)
+		policy_rule_done(&policy->rules[i]);
+	free(policy->rules);
+	free(policy);
+}
+
+size_t policy_count(const struct policy *policy)
+{
+	return policy->n;
+}
+
+void policy_decide(const struct policy *policy, const struct policy_request *request, struct policy_decision *ret)
+{
+	const struct policy_rule *denier = NULL;
+	bool elsewhere = false; /* some rule would have allowed this from another address */
+
+	for (size_t i = 0; i < policy->n && !(denier && elsewhere); i++) {
+		const struct policy_rule *rule = &policy->rules[i];
+		if (!policy_rule_matches(rule, request))
+			continue;
+		bool decides = !denier && policy_rule_in_network(rule, &request->address);
+		if (decides && rule->allow) {
+			*ret = (struct policy_decision){.allowed = true, .reason = REASON_NONE, .rule = rule->name};
+			return;
+		}
+		if (decides)
+			denier = rule;
+		if (rule->allow)
+			elsewhere = true;
+		else if (!rule->networks)
+			break; /* denied wherever it comes from: what follows is out of reach */
+	}
+	*ret = (struct policy_decision){
+	    .reason = elsewhere ? REASON_NETWORK_DENIED : REASON_RULE_DENIED,
+	    .rule = denier ? denier->name : POLICY_DEFAULT_RULE,
+	};
+}

@@ -14,8 +14,8 @@ struct store;
 struct store_upload;
 struct store_download;
 
-/* User metadata kept beside an object: names [a-z0-9-]+, values printable ASCII; at most 2 KiB in all (S3's own limit).
- */
+/* User metadata kept beside an object: names [a-z0-9-]+, each once; values printable ASCII without a blank at either
+ * end; at most 2 KiB in all (S3's own limit). */
 struct store_meta {
 	const char *name;
 	const char *value;
@@ -37,7 +37,8 @@ void store_object_done(struct store_object *object);
 /* The value, or NULL. */
 const char *store_object_meta(const struct store_object *object, const char *name);
 
-/* Stop early: polled at least every 200 ms while waiting. May be NULL. */
+/* Stop early: polled at least every 200 ms while waiting. May be NULL; otherwise it stays until the upload or download
+ * it was given to has ended. */
 struct store_cancel {
 	bool (*cancelled)(void *user); /* true: give up with ERR_CANCELLED */
 	void *user;

@@ -1,0 +1,151 @@
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "s3client/s3.h"
+
+struct s3_download {
+	struct store_download base;
+	struct s3_reply reply; /* its exchange is NULL for a range of no bytes */
+	uint64_t promised, left;
+};
+
+/* "bytes=5-9"; S3 knows no offset beyond INT64_MAX, and cuts at the object's end. */
+static void range_text(const struct store_get *get, char out[64])
+{
+	uint64_t last = get->length - 1 > INT64_MAX - get->first ? INT64_MAX : get->first + get->length - 1;
+	snprintf(out, 64, "bytes=%llu-%llu", (unsigned long long)get->first, (unsigned long long)last);
+}
+
+/* The answer is the range that was asked for, neither the whole object nor another part of it. */
+static bool is_range(const struct http_exchange *exchange, const struct store_get *get, uint64_t length)
+{
+	const char *text = http_header(exchange, "content-range");
+	char expected[64];
+	snprintf(expected, sizeof expected, "bytes %llu-%llu/", (unsigned long long)get->first,
+	         (unsigned long long)(get->first + length - 1));
+	return http_status(exchange) == 206 && text && strncmp(text, expected, strlen(expected)) == 0;
+}
+
+static enum err_code check_length(const struct http_exchange *exchange, const struct store_get *get,
+                                  const struct store_object *object, uint64_t *ret_length, struct err *err)
+{
+	uint64_t first, sent;
+	enum err_code code = store_range_cut(get, object->size, &first, ret_length, err);
+	if (code != ERR_OK)
+		return code;
+	const char *text = http_header(exchange, "content-length");
+	if (!text || !store_parse_u64(text, &sent) || sent != *ret_length)
+		return err_set(err, ERR_CORRUPT, 0, "GetObject: S3 sends another length than it says");
+	if (get->has_range && !is_range(exchange, get, *ret_length))
+		return err_set(err, ERR_CORRUPT, 0, "GetObject: S3 sends another range than asked for");
+	return ERR_OK;
+}
+
+static enum err_code open_object(struct s3_store *store, const struct store_get *get, struct s3_download *download,
+                                 struct store_object *ret_object, struct err *err)
+{
+	char range[64] = "";
+	if (get->has_range)
+		range_text(get, range);
+	struct sigv4_pair version = {"versionId", get->version_id};
+	struct sigv4_pair header = {"range", range};
+	struct s3_call call = {.operation = "GetObject",
+	                       .method = "GET",
+	                       .key = get->key,
+	                       .query = &version,
+	                       .n_query = get->version_id ? 1 : 0,
+	                       .headers = &header,
+	                       .n_headers = get->has_range ? 1 : 0,
+	                       .cancel = get->cancel,
+	                       .stream = true};
+	enum err_code code = s3_send(store, &call, &download->reply, err);
+	if (code != ERR_OK)
+		return code;
+	code = s3_object_read(download->reply.exchange, ret_object, err);
+	if (code != ERR_OK)
+		return code;
+	code = check_length(download->reply.exchange, get, ret_object, &download->promised, err);
+	if (code != ERR_OK)
+		store_object_done(ret_object);
+	return code;
+}
+
+/* HTTP has no range of no bytes. */
+static enum err_code open_nothing(struct s3_store *store, const struct store_get *get, struct store_object *ret_object,
+                                  struct err *err)
+{
+	enum err_code code = s3_head_object(store, get->key, get->version_id, get->cancel, ret_object, NULL, err);
+	if (code != ERR_OK)
+		return code;
+	uint64_t first, length;
+	code = store_range_cut(get, ret_object->size, &first, &length, err);
+	if (code != ERR_OK)
+		store_object_done(ret_object);
+	return code;
+}
+
+enum err_code s3_download_begin(struct store *store, const struct store_get *get, struct store_download **ret,
+                                struct store_object *ret_object, struct err *err)
+{
+	if (get->has_range && get->first > INT64_MAX)
+		return err_set(err, ERR_INVALID, 0, "GetObject: no object reaches byte %llu", (unsigned long long)get->first);
+	struct s3_download *download = xcalloc(1, sizeof *download);
+	download->base.ops = store->ops;
+	struct store_object object = {0};
+	enum err_code code = get->has_range && get->length == 0 ? open_nothing(s3_of(store), get, &object, err)
+	                                                        : open_object(s3_of(store), get, download, &object, err);
+	if (code != ERR_OK) {
+		s3_download_end(&download->base);
+		return code;
+	}
+	download->left = download->promised;
+	*ret_object = object;
+	*ret = &download->base;
+	return ERR_OK;
+}
+
+/* A body that ends or breaks off is a short object to whoever reads it. A stall is not: nothing is known then. */
+static enum err_code fail_short(const struct s3_download *download, enum err_code code, const struct err *why,
+                                struct err *err)
+{
+	if (code != ERR_OK && (code != ERR_UNAVAILABLE || why->native == CURLE_OPERATION_TIMEDOUT))
+		return err_set(err, code, why->native, "GetObject: %s", why->text);
+	return err_set(err, ERR_CORRUPT, why->native, "GetObject: %llu bytes came instead of %llu%s%s",
+	               (unsigned long long)(download->promised - download->left), (unsigned long long)download->promised,
+	               why->text[0] ? ": " : "", why->text);
+}
+
+/* After the last byte libcurl has to see the end of the exchange, or the connection is not kept. */
+static void finish(struct s3_download *download)
+{
+	uint8_t none;
+	size_t len;
+	enum err_code ignored = http_read(download->reply.exchange, &none, 1, &len, NULL);
+	(void)ignored;
+}
+
+enum err_code s3_download_read(struct store_download *base, uint8_t *out, size_t len, size_t *ret_len, struct err *err)
+{
+	struct s3_download *download = (struct s3_download *)base;
+	*ret_len = 0;
+	if (len > download->left)
+		len = (size_t)download->left;
+	if (len == 0)
+		return ERR_OK;
+	struct err why = {0};
+	enum err_code code = http_read(download->reply.exchange, out, len, ret_len, &why);
+	if (code != ERR_OK || *ret_len == 0)
+		return fail_short(download, code, &why, err);
+	download->left -= *ret_len;
+	if (download->left == 0)
+		finish(download);
+	return ERR_OK;
+}
+
+void s3_download_end(struct store_download *base)
+{
+	struct s3_download *download = (struct s3_download *)base;
+	s3_reply_done(&download->reply);
+	free(download);
+}

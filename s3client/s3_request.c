@@ -1,0 +1,259 @@
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "common/text.h"
+#include "s3client/s3.h"
+#include "s3client/xml.h"
+
+#define BACKOFF_MS      100U
+#define BACKOFF_SLOW_MS 400U /* after SlowDown */
+#define ERROR_BODY_MAX  ((size_t)64 << 10)
+#define SKEW_MIN_MS     ((int64_t)60 * 1000)           /* a smaller difference is no reason for a refusal */
+#define SKEW_MAX_MS     ((int64_t)24 * 60 * 60 * 1000) /* nobody makes us sign for any day it likes */
+
+/* One operation under way. */
+struct operation {
+	struct s3_store *store;
+	const struct s3_call *call;
+	struct s3_reply *reply;
+	char payload_hash[65];
+	struct s3_verdict verdict; /* of the last attempt */
+};
+
+/* ---- signing ---- */
+
+struct signed_request {
+	struct buf url, authorization;
+	char timestamp[17];
+	struct sigv4_pair headers[SIGV4_PAIRS_MAX];
+	size_t n_headers;
+};
+
+static void signed_request_done(struct signed_request *request)
+{
+	buf_done(&request->url);
+	buf_done(&request->authorization);
+}
+
+static void format_timestamp(int64_t ms, char out[17])
+{
+	time_t seconds = (time_t)(ms / 1000);
+	struct tm tm;
+	gmtime_r(&seconds, &tm);
+	strftime(out, 17, "%Y%m%dT%H%M%SZ", &tm);
+}
+
+static void add_header(struct signed_request *request, const char *name, const char *value)
+{
+	if (request->n_headers < SIGV4_PAIRS_MAX)
+		request->headers[request->n_headers++] = (struct sigv4_pair){name, value};
+}
+
+static void collect_headers(const struct operation *op, struct signed_request *request)
+{
+	add_header(request, "host", op->store->host);
+	add_header(request, "x-amz-content-sha256", op->payload_hash);
+	add_header(request, "x-amz-date", request->timestamp);
+	for (size_t i = 0; i < op->call->n_headers; i++)
+		add_header(request, op->call->headers[i].name, op->call->headers[i].value);
+}
+
+static void build_url(const struct operation *op, struct span path, struct buf *url)
+{
+	buf_append_str(url, op->store->origin);
+	sigv4_encode(path, true, url);
+	if (op->call->n_query == 0)
+		return;
+	buf_append_byte(url, '?');
+	sigv4_canonical_query(op->call->query, op->call->n_query, url);
+}
+
+static enum err_code authorize(const struct operation *op, struct signed_request *request, struct span path,
+                               struct err *err)
+{
+	struct sigv4_request canonical = {.method = op->call->method,
+	                                  .path = path,
+	                                  .query = op->call->query,
+	                                  .n_query = op->call->n_query,
+	                                  .headers = request->headers,
+	                                  .n_headers = request->n_headers,
+	                                  .payload_hash = op->payload_hash};
+	struct sigv4_scope scope = {request->timestamp, op->store->region, "s3"};
+	autobuf struct buf text = {0}, to_sign = {0}, names = {0};
+	sigv4_canonical_request(&canonical, &text);
+	sigv4_string_to_sign(&scope, buf_span(&text), &to_sign);
+	sigv4_signed_headers(&canonical, &names);
+	char signature[65];
+	enum err_code code = day_key_sign(&op->store->day_key, request->timestamp, buf_span(&to_sign), signature, err);
+	if (code == ERR_OK)
+		sigv4_authorization(&scope, op->store->access_key_id, buf_cstr(&names), signature, &request->authorization);
+	else
+		err_prefix(err, "signing for S3");
+	return code;
+}
+
+static enum err_code sign(const struct operation *op, struct signed_request *request, struct err *err)
+{
+	int64_t now_ms = clock_now_ms(op->store->clock) + atomic_load(&op->store->clock_offset_ms);
+	format_timestamp(now_ms, request->timestamp);
+	autobuf struct buf path = {0};
+	buf_append_str(&path, op->call->key ? op->store->object_path : op->store->bucket_path);
+	if (op->call->key)
+		buf_append_str(&path, op->call->key);
+	collect_headers(op, request);
+	build_url(op, buf_span(&path), &request->url);
+	enum err_code code = authorize(op, request, buf_span(&path), err);
+	if (code == ERR_OK)
+		add_header(request, "authorization", buf_cstr(&request->authorization));
+	return code;
+}
+
+/* ---- one attempt ---- */
+
+/* S3 judges a request by its own clock. True when ours was corrected, so that another attempt may help. */
+static bool learn_clock(struct s3_store *store, const struct http_exchange *exchange)
+{
+	const char *date = http_header(exchange, "date");
+	time_t seconds = date ? curl_getdate(date, NULL) : -1;
+	if (seconds < 0)
+		return false;
+	int64_t offset = (int64_t)seconds * 1000 - clock_now_ms(store->clock);
+	int64_t change = offset - atomic_load(&store->clock_offset_ms);
+	if (offset > SKEW_MAX_MS || offset < -SKEW_MAX_MS || (change < SKEW_MIN_MS && change > -SKEW_MIN_MS))
+		return false;
+	atomic_store(&store->clock_offset_ms, offset);
+	return true;
+}
+
+static void explain(const struct operation *op, const struct http_exchange *exchange, struct buf *text)
+{
+	const struct s3_reply *reply = op->reply;
+	buf_printf(text, "%s: S3 answered %ld", op->call->operation, reply->status);
+	if (reply->error.code[0])
+		buf_printf(text, " %s", reply->error.code);
+	buf_printf(text, ": %s", op->verdict.hint);
+	if (reply->error.region[0])
+		buf_printf(text, " (region %s)", reply->error.region);
+	char id[64] = "";
+	const char *id_header = http_header(exchange, "x-amz-request-id");
+	if (id_header && s3_copy_word(id_header, id, sizeof id))
+		buf_printf(text, "; request %s", id);
+}
+
+static enum err_code fail_answer(struct operation *op, const struct http_exchange *exchange, struct err *err)
+{
+	struct s3_reply *reply = op->reply;
+	op->verdict = s3_judge(reply->status, reply->error.code);
+	const char *region = http_header(exchange, "x-amz-bucket-region");
+	if (op->verdict.code == ERR_PRECONDITION && region)
+		s3_copy_word(region, reply->error.region, sizeof reply->error.region);
+	if (op->verdict.code == ERR_DENIED) {
+		bool skewed = strcmp(reply->error.code, "RequestTimeTooSkewed") == 0 || !reply->error.code[0];
+		if (skewed && learn_clock(op->store, exchange))
+			op->verdict.retry = true;
+		/* The secret in the token may have been replaced since the key of today was derived. */
+		day_key_forget(&op->store->day_key);
+	}
+	autobuf struct buf text = {0};
+	explain(op, exchange, &text);
+	return err_set(err, op->verdict.code, reply->status, "%s", buf_cstr(&text));
+}
+
+/* No answer, or none that could be read whole. */
+static enum err_code fail_transport(struct operation *op, enum err_code code, struct err *err)
+{
+	op->verdict = (struct s3_verdict){.code = code, .retry = code == ERR_UNAVAILABLE};
+	err_prefix(err, "%s", op->call->operation);
+	return code;
+}
+
+static enum err_code read_answer(struct operation *op, struct http_exchange *exchange, struct err *err)
+{
+	struct s3_reply *reply = op->reply;
+	reply->status = http_status(exchange);
+	bool success = reply->status >= 200 && reply->status < 300;
+	if (success && op->call->stream)
+		return ERR_OK;
+	buf_done(&reply->body);
+	reply->body.max = success ? XML_DOCUMENT_MAX : ERROR_BODY_MAX;
+	enum err_code code = http_read_all(exchange, &reply->body, err);
+	if (code != ERR_OK && (success || code != ERR_CORRUPT)) /* an error page may be of any length */
+		return fail_transport(op, code, err);
+	/* CompleteMultipartUpload says 200 before it knows. */
+	if (s3_xml_error(buf_span(&reply->body), &reply->error) || !success)
+		return fail_answer(op, exchange, err);
+	return ERR_OK;
+}
+
+static enum err_code attempt(struct operation *op, struct err *err)
+{
+	struct s3_reply *reply = op->reply;
+	reply->status = 0;
+	reply->error = (struct s3_error){0};
+	op->verdict = (struct s3_verdict){0};
+	struct signed_request request = {0};
+	struct http_exchange *exchange = NULL;
+	enum err_code code = sign(op, &request, err);
+	if (code == ERR_OK) {
+		struct http_request http = {.method = op->call->method,
+		                            .url = buf_cstr(&request.url),
+		                            .headers = request.headers,
+		                            .n_headers = request.n_headers,
+		                            .body = op->call->body,
+		                            .wait = {op->call->cancel, op->store->clock}};
+		code = http_begin(op->store->pool, &http, &exchange, err);
+		code = code == ERR_OK ? read_answer(op, exchange, err) : fail_transport(op, code, err);
+	}
+	signed_request_done(&request);
+	if (code == ERR_OK)
+		reply->exchange = exchange;
+	else
+		http_end(exchange);
+	return code;
+}
+
+/* ---- all of them ---- */
+
+/* Full jitter: many clients that failed together do not come back together. */
+static unsigned backoff_ms(unsigned failed, bool slow)
+{
+	unsigned span = (slow ? BACKOFF_SLOW_MS : BACKOFF_MS) << failed, random = 0;
+	if (getrandom(&random, sizeof random, 0) != sizeof random)
+		return span;
+	return random % (span + 1);
+}
+
+static bool may_have_happened(const struct s3_reply *reply)
+{
+	return reply->status == 0 || reply->status >= 500 || reply->status == 409 || reply->status < 300;
+}
+
+enum err_code s3_send(struct s3_store *store, const struct s3_call *call, struct s3_reply *reply, struct err *err)
+{
+	struct operation op = {.store = store, .call = call, .reply = reply};
+	uint8_t digest[32];
+	text_sha256(call->body, digest);
+	text_hex(span_of(digest, sizeof digest), op.payload_hash);
+	for (unsigned failed = 0;; failed++) {
+		enum err_code code = attempt(&op, err);
+		if (code == ERR_OK)
+			return ERR_OK;
+		if (may_have_happened(reply))
+			reply->uncertain = true;
+		if (!op.verdict.retry || failed + 1 == S3_ATTEMPTS)
+			return code;
+		struct wait wait = {call->cancel, store->clock};
+		code = wait_sleep(&wait, backoff_ms(failed, op.verdict.slow), err);
+		if (code != ERR_OK)
+			return code;
+	}
+}
+
+void s3_reply_done(struct s3_reply *reply)
+{
+	http_end(reply->exchange);
+	buf_done(&reply->body);
+	*reply = (struct s3_reply){0};
+}

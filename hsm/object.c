@@ -28,7 +28,7 @@ static enum err_code find_one(struct hsm_session *session, CK_ATTRIBUTE *attribu
 		return hsm_session_fail(session, err);
 	unsigned found = 0;
 	for (size_t i = 0; i < count; i++) {
-		CK_OBJECT_CLASS class;
+		CK_OBJECT_CLASS class = CK_UNAVAILABLE_INFORMATION;
 		if (hsm_attr_number(session, objects[i], CKA_CLASS, CK_UNAVAILABLE_INFORMATION, &class) != CKR_OK)
 			return hsm_session_fail(session, err);
 		if (class != CKO_PRIVATE_KEY && class != CKO_SECRET_KEY)
@@ -132,7 +132,7 @@ static enum err_code read_rsa(struct hsm_session *session, CK_OBJECT_HANDLE publ
 
 static enum err_code read_public(struct hsm_session *session, struct hsm_key *key, struct err *err)
 {
-	CK_OBJECT_HANDLE public;
+	CK_OBJECT_HANDLE public = CK_INVALID_HANDLE;
 	enum err_code code = find_public(session, key, &public, err);
 	if (code == ERR_OK)
 		code = key->type == CKK_RSA ? read_rsa(session, public, key, err) : read_ec(session, public, key, err);
@@ -160,7 +160,7 @@ static bool type_fits(enum hsm_key_kind kind, CK_KEY_TYPE type)
 enum err_code hsm_object_find(struct hsm_session *session, CK_ATTRIBUTE *template, size_t n, struct hsm_key *key,
                               struct err *err)
 {
-	CK_OBJECT_CLASS class;
+	CK_OBJECT_CLASS class = CK_UNAVAILABLE_INFORMATION;
 	enum err_code code = find_one(session, template, n, &key->handle, &class, err);
 	if (code != ERR_OK)
 		return code;

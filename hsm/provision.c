@@ -118,7 +118,7 @@ static enum err_code refuse_existing(struct hsm_session *session, const char *la
 		return hsm_session_fail(session, err);
 	bool exists = count == SAME_LABEL_MAX;
 	for (size_t i = 0; i < count && !exists; i++) {
-		CK_OBJECT_CLASS class;
+		CK_OBJECT_CLASS class = CK_UNAVAILABLE_INFORMATION;
 		if (hsm_attr_number(session, objects[i], CKA_CLASS, CK_UNAVAILABLE_INFORMATION, &class) != CKR_OK)
 			return hsm_session_fail(session, err);
 		exists = is_key(class);

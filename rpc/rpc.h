@@ -39,8 +39,9 @@ struct rpc_server_options {
 	const char *listen; /* "127.0.0.1:8443", "[::]:8443"; port 0 picks one below 32768 */
 	struct rpc_tls tls; /* all NULL: plaintext; only tests do that */
 	const struct rpc_method *methods;
-	/* Called for every method that is not in the table, and for requests that break a limit; may be NULL. Finishes the
-	 * call itself, or lets the default UNIMPLEMENTED stand by returning. */
+	/* Called for every method that is not in the table, and for calls over max_calls or max_streams; may be NULL.
+	 * Finishes the call itself, or lets rpc_verdict (UNIMPLEMENTED, EXHAUSTED) stand by returning. Under a flood some
+	 * calls are answered so without asking it. */
 	rpc_handler unknown;
 	void *unknown_user;
 	/* A serialised FileDescriptorSet with imports, for reflection; empty: no reflection. */
@@ -48,20 +49,21 @@ struct rpc_server_options {
 	/* Which of the services to list by reflection, NULL-terminated; the health and reflection services are added. */
 	const char *const *services;
 	unsigned max_connections;             /* 0: 1000 */
-	unsigned max_connections_per_address; /* 0: 250 */
+	unsigned max_connections_per_address; /* 0: 250; of an IPv6 client the /64 counts */
 	unsigned max_calls;                   /* unary handlers at once; 0: 64 */
 	unsigned max_streams;                 /* streaming handlers at once; 0: 256 */
 	unsigned handshake_timeout_ms;        /* 0: 10000 */
 	unsigned idle_timeout_ms;             /* a connection without calls; 0: 300000 */
 };
 
-/* Binds, starts polling and serving. ERR_INVALID: options or certificates; ERR_UNAVAILABLE: the address cannot be
- * bound. */
+/* Binds, starts polling and serving. The descriptors and what `user` points to must outlive the server; the rest of the
+ * options is copied. Replaced certificate files are taken up by the next connection. ERR_INVALID: options or
+ * certificates; ERR_UNAVAILABLE: the address cannot be bound. */
 must_check enum err_code rpc_server_start(const struct rpc_server_options *options, struct rpc_server **ret,
                                           struct err *err);
 /* The port that was bound. */
 unsigned rpc_server_port(const struct rpc_server *server);
-/* Health of grpc.health.v1: service "" and every listed service. Watchers are told. */
+/* Health of grpc.health.v1: service "" and every listed service; NOT_SERVING until told. Watchers are told. */
 void rpc_server_set_serving(struct rpc_server *server, bool serving);
 /* Health to NOT_SERVING, no new calls, running ones may end within grace_ms, then they are cancelled; returns when all
  * handlers have returned; frees. */
@@ -85,6 +87,9 @@ struct rpc_error_info {
 /* Ends the call, once, with a status (ERR_OK for success), a message for a person, and details when info is not NULL. A
  * handler that returns without it ends with INTERNAL. */
 void rpc_finish(struct rpc_call *call, enum err_code code, const char *message, const struct rpc_error_info *info);
+
+/* How the call ends when its handler returns without rpc_finish. */
+enum err_code rpc_verdict(const struct rpc_call *call);
 
 /* Client gone, or deadline passed? Cheap; poll it. */
 bool rpc_cancelled(struct rpc_call *call);

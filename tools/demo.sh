@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # make demo: a file goes into a bucket and out again, through two signatures. Two deployments of one binary, two tokens.
-# Everything it makes is in build/demo (made anew each time); no process outlives it.
+# Everything it makes is in build/demo (made anew each time; TWOKEY_DEMO_DIR: elsewhere); no process outlives it.
 # Usage: tools/demo.sh TWOKEY
 set -euo pipefail
 umask 077
 twokey=$(realpath "${1:?usage: tools/demo.sh TWOKEY}")
 cd "$(dirname "$0")/.."
-demo=$PWD/build/demo
+demo=${TWOKEY_DEMO_DIR:-$PWD/build/demo}
 export SOFTHSM2_CONF=$demo/softhsm2.conf
 
 # ---- telling ----
@@ -157,15 +157,18 @@ certificate auditor DNS:auditor.demo.example clientAuth
 	YAML
 } >"$demo/gatekeeper/twokey.yaml"
 cat >"$demo/gatekeeper/rules.yaml" <<-YAML
+	version: 1
 	rules:
-	  - name: doctors on this machine
-	    allow: [get, put, list]
+	  - name: doctors-on-this-machine
+	    effect: allow
+	    operations: [GET, PUT, LIST]
 	    buckets: [reports]
 	    objects: ["patients/**"]
 	    users: ["dr.*"]
 	    networks: [127.0.0.0/8]
-	  - name: the night clerk in the clinic only
-	    allow: [get]
+	  - name: night-clerk-in-the-clinic
+	    effect: allow
+	    operations: [GET]
 	    buckets: [reports]
 	    objects: ["patients/**"]
 	    users: [night.clerk]
@@ -256,12 +259,16 @@ refused NETWORK_DENIED as - gatekeeper fetch "$demo/files/clerk.json" --output "
 [ ! -e "$demo/files/never.txt" ] || wrong "a refused fetch left a file"
 
 chapter "It is all on record, at both ends"
+denied() { as auditor gatekeeper audit search --decision denied --json 2>/dev/null | wc -l; }
+deadline=$((SECONDS + 10)) # the search index follows the record within milliseconds
+until [ "$(denied)" = 4 ]; do
+	[ "$SECONDS" -lt "$deadline" ] || wrong "expected the four refusals on record, found $(denied)"
+	sleep 0.05
+done
 say "The vendor's record, newest first:"
 as auditor vendor audit search | quote
 say "The gatekeeper's record, refusals with their reasons:"
 as auditor gatekeeper audit search | quote
-denied=$(as auditor gatekeeper audit search --decision denied --json | wc -l)
-[ "$denied" = 4 ] || wrong "expected the four refusals on record, found $denied"
 good "all four refusals are there"
 
 chapter "The end"
@@ -276,4 +283,4 @@ for pid in "${all[@]}"; do
 		wrong "process $pid is still there"
 	fi
 done
-good "the deployments have stopped in good order; nothing is left running. What was made: build/demo"
+good "the deployments have stopped in good order; nothing is left running. What was made: ${demo#"$PWD/"}"

@@ -14,10 +14,10 @@ BACKEND, AUDITOR, OPERATOR = "backend.test.example", "auditor.test.example", "op
 
 # Everything is allowed from everywhere: tests that need a rule bring their own.
 OPEN_RULES = """
+version: 1
 rules:
   - name: everything
-    allow: [get, put, list, delete]
-    objects: ["**"]
+    effect: allow
 """
 
 SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",

@@ -99,3 +99,22 @@ CK_OBJECT_CLASS hsm_uri_class(const struct hsm_uri *uri)
 		memcpy(&class, attribute->pValue, sizeof class);
 	return class;
 }
+
+enum err_code hsm_uri_object(const char *text, char *out, size_t out_size, struct err *err)
+{
+	struct hsm_uri *uri = NULL;
+	enum err_code code = parse(text, &uri, err);
+	if (code != ERR_OK)
+		return code;
+	CK_ATTRIBUTE *label = p11_kit_uri_get_attribute(uri->p11, CKA_LABEL);
+	if (!label || label->ulValueLen == 0 || memchr(label->pValue, 0, label->ulValueLen))
+		code = err_set(err, ERR_INVALID, 0, "%s: has no object attribute", text);
+	else if (label->ulValueLen >= out_size)
+		code = err_set(err, ERR_INVALID, 0, "%s: its object attribute is too long", text);
+	if (code == ERR_OK) {
+		memcpy(out, label->pValue, label->ulValueLen);
+		out[label->ulValueLen] = 0;
+	}
+	hsm_uri_free(uri);
+	return code;
+}

@@ -266,9 +266,25 @@ static void test_ec_points(void **state)
 	assert_int_equal(bad.len, 0);
 }
 
+static void test_uri_object(void **state)
+{
+	(void)state;
+	char label[8] = "before";
+	assert_ok(hsm_uri_object("pkcs11:token=keys;object=a%20b%C3%BC", label, sizeof label, &err), err);
+	assert_string_equal(label, "a b\xc3\xbc");
+	assert_ok(hsm_uri_object("pkcs11:object=1234567", label, sizeof label, &err), err);
+	assert_err(hsm_uri_object("pkcs11:object=12345678", label, sizeof label, &err), ERR_INVALID);
+	assert_err(hsm_uri_object("pkcs11:token=keys", label, sizeof label, &err), ERR_INVALID);
+	assert_err(hsm_uri_object("pkcs11:object=", label, sizeof label, &err), ERR_INVALID);
+	assert_err(hsm_uri_object("pkcs11:object=a%00b", label, sizeof label, &err), ERR_INVALID);
+	assert_err(hsm_uri_object("object=a", label, sizeof label, &err), ERR_INVALID);
+	assert_err(hsm_uri_object(NULL, label, sizeof label, &err), ERR_INVALID);
+	assert_string_equal(label, "1234567");
+}
+
 HARNESS_MAIN(setup, teardown, cmocka_unit_test(test_find_by_label_id_and_both), cmocka_unit_test(test_find_nothing),
              cmocka_unit_test(test_uri_refused), cmocka_unit_test(test_two_keys_of_one_label),
              cmocka_unit_test(test_very_many_keys_of_one_label), cmocka_unit_test(test_wrong_kind),
              cmocka_unit_test(test_custody_is_checked), cmocka_unit_test(test_unfit_secrets),
              cmocka_unit_test(test_unfit_private_keys), cmocka_unit_test(test_foreign_public_key),
-             cmocka_unit_test(test_ec_points))
+             cmocka_unit_test(test_ec_points), cmocka_unit_test(test_uri_object))

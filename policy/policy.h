@@ -45,8 +45,10 @@ size_t policy_count(const struct policy *policy);
  */
 void policy_decide(const struct policy *policy, const struct policy_request *request, struct policy_decision *ret);
 
-/* The glob of the rule file: `*` matches within one path segment, `**` across segments, `?` one character other than
- * '/', `[a-z]` a class, `\` takes the next character literally. Matches exact bytes; linear time. */
+/* The glob of a rule's `objects`: `*` matches within one path segment, `**` across segments, a double star and a slash
+ * at the start of a segment any number of whole segments, `?` one character other than '/', `[a-z]` and `[!a-z]` a
+ * class of ASCII characters, `\` takes the next character literally. Matches exact bytes; time grows linearly with the
+ * text. A malformed glob, or one longer than 1024 bytes, matches nothing. */
 bool policy_glob_match(const char *glob, const char *text);
 
 #endif

@@ -64,6 +64,11 @@ enum err_code audit_commit(struct audit *audit, const Twokey__V1__Record *record
 	return audit_log_append(audit->log, record, use, ret, err);
 }
 
+enum reason audit_use_state(struct audit *audit, const struct audit_use *use)
+{
+	return audit_log_use_state(audit->log, use);
+}
+
 enum err_code audit_check(struct audit *audit, struct err *err)
 {
 	return audit_log_check(audit->log, err);

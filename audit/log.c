@@ -159,6 +159,15 @@ static enum err_code await(struct audit_log *log, struct audit_batch *batch, str
 	return ERR_UNAVAILABLE;
 }
 
+enum reason audit_log_use_state(struct audit_log *log, const struct audit_use *use)
+{
+	int64_t now_ms = clock_now_ms(log->clock);
+	pthread_mutex_lock(&log->lock);
+	enum reason reason = audit_uses_judge(log->uses, use, now_ms > log->last_ms ? now_ms : log->last_ms);
+	pthread_mutex_unlock(&log->lock);
+	return reason;
+}
+
 enum err_code audit_log_append(struct audit_log *log, const Twokey__V1__Record *record, const struct audit_use *use,
                                struct audit_commit *ret, struct err *err)
 {

@@ -75,6 +75,7 @@ void audit_log_free(struct audit_log *log);
 
 must_check enum err_code audit_log_append(struct audit_log *log, const Twokey__V1__Record *record,
                                           const struct audit_use *use, struct audit_commit *ret, struct err *err);
+enum reason audit_log_use_state(struct audit_log *log, const struct audit_use *use);
 must_check enum err_code audit_log_check(struct audit_log *log, struct err *err);
 uint64_t audit_log_committed(struct audit_log *log);
 /* Waits until at least `count` records are durable, or `timeout_ms` passed. False: stop following. One thread only. */

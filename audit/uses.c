@@ -118,15 +118,28 @@ static struct entry *insert(struct audit_uses *uses, const struct audit_use *use
 	return entry;
 }
 
-enum reason audit_uses_apply(struct audit_uses *uses, const struct audit_use *use, int64_t time_ms)
+static enum reason judge(const struct entry *entry, const struct audit_use *use, int64_t time_ms)
 {
 	if (use->expires_at_ms + AUDIT_KEEP_MS < time_ms)
 		return REASON_EXPIRED;
-	struct entry *entry = find(uses, use->transaction_id);
 	if (entry && memcmp(entry->sha256, use->transaction_sha256, sizeof(entry->sha256)) != 0)
 		return REASON_ID_REUSED;
 	if (entry && use->spend && entry->spent >= use->max_uses)
 		return REASON_REPLAYED;
+	return REASON_NONE;
+}
+
+enum reason audit_uses_judge(const struct audit_uses *uses, const struct audit_use *use, int64_t time_ms)
+{
+	return judge(find(uses, use->transaction_id), use, time_ms);
+}
+
+enum reason audit_uses_apply(struct audit_uses *uses, const struct audit_use *use, int64_t time_ms)
+{
+	struct entry *entry = find(uses, use->transaction_id);
+	enum reason reason = judge(entry, use, time_ms);
+	if (reason != REASON_NONE)
+		return reason;
 	if (!entry) {
 		sweep(uses, time_ms);
 		entry = insert(uses, use);

@@ -12,6 +12,8 @@ void audit_uses_free(struct audit_uses *uses);
 /* REASON_NONE and the state changed; REASON_REPLAYED, REASON_ID_REUSED, or REASON_EXPIRED when the state may already be
  * forgotten, and nothing changed. `time_ms` never runs backwards. */
 enum reason audit_uses_apply(struct audit_uses *uses, const struct audit_use *use, int64_t time_ms);
+/* What audit_uses_apply would say, nothing changed. */
+enum reason audit_uses_judge(const struct audit_uses *uses, const struct audit_use *use, int64_t time_ms);
 /* A use found in the log. */
 void audit_uses_restore(struct audit_uses *uses, const struct audit_use *use);
 /* How many transactions are remembered. */

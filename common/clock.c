@@ -34,9 +34,8 @@ void clock_format(int64_t ms, char *out)
 		snprintf(out, CLOCK_TEXT_MAX, "out of range");
 		return;
 	}
-	char text[24];
-	strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(out, CLOCK_TEXT_MAX, "%s.%03dZ", text, (int)part);
+	snprintf(out, CLOCK_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+	         tm.tm_hour, tm.tm_min, tm.tm_sec, (int)part);
 }
 
 /* Reads exactly `digits` decimal digits. */

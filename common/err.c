@@ -3,6 +3,20 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Text that was cut may end within a UTF-8 character: it goes into records, which are valid UTF-8 or refused. */
+static void end_at_character(char *text)
+{
+	size_t len = strlen(text), start = len;
+	while (start > 0 && len - start < 4 && ((unsigned char)text[start - 1] & 0xc0) == 0x80)
+		start--;
+	if (start == 0 || (unsigned char)text[start - 1] < 0xc0)
+		return;
+	unsigned char lead = (unsigned char)text[start - 1];
+	size_t whole = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+	if (len - (start - 1) < whole)
+		text[start - 1] = 0;
+}
+
 enum err_code err_set(struct err *err, enum err_code code, long native, const char *fmt, ...)
 {
 	if (!err)
@@ -13,6 +27,7 @@ enum err_code err_set(struct err *err, enum err_code code, long native, const ch
 	va_start(args, fmt);
 	vsnprintf(err->text, sizeof err->text, fmt, args);
 	va_end(args);
+	end_at_character(err->text);
 	return code;
 }
 
@@ -29,6 +44,7 @@ void err_prefix(struct err *err, const char *fmt, ...)
 		return;
 	snprintf(prefix + used, sizeof prefix - (size_t)used, ": %.*s", (int)(sizeof prefix - (size_t)used - 3), err->text);
 	memcpy(err->text, prefix, sizeof prefix);
+	end_at_character(err->text);
 }
 
 static const struct {

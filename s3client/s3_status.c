@@ -11,6 +11,7 @@ static const struct {
     {"NoSuchBucket", {ERR_PRECONDITION, false, false, "the bucket does not exist"}},
     {"AccessDenied", {ERR_DENIED, false, false, "the bucket's or user's policy does not allow it"}},
     {"InvalidAccessKeyId", {ERR_DENIED, false, false, "S3 does not know the access key id"}},
+    {"XAdminUserNotFound", {ERR_DENIED, false, false, "S3 does not know the access key id"}}, /* versitygw */
     {"SignatureDoesNotMatch", {ERR_DENIED, false, false, "the S3 secret does not belong to the access key id"}},
     {"RequestTimeTooSkewed", {ERR_DENIED, false, false, "this machine's clock is wrong"}},
     {"ExpiredToken", {ERR_DENIED, false, false, "the credentials have expired"}},
@@ -44,7 +45,7 @@ static const struct {
     {403, {ERR_DENIED, false, false, "not allowed"}},
     {404, {ERR_NOT_FOUND, false, false, "no such object"}},
     {405, {ERR_NOT_FOUND, false, false, "the version is a delete marker"}},
-    {409, {ERR_UNAVAILABLE, false, false, "another operation was at work"}},
+    {409, {ERR_PRECONDITION, false, false, "it does not go with what is in the bucket"}},
     {412, {ERR_EXISTS, false, false, "the object is there already"}},
     {413, {ERR_EXHAUSTED, false, false, "too large for this bucket"}},
     {416, {ERR_INVALID, false, false, "the range starts beyond the end"}},
@@ -63,6 +64,9 @@ struct s3_verdict s3_judge(long status, const char *error_code)
 		if (strcmp(by_code[i].error_code, error_code) == 0)
 			return by_code[i].verdict;
 	}
+	/* Whatever is missing then, it is not known to be the object. */
+	if (status == 404 && error_code[0])
+		return (struct s3_verdict){ERR_PRECONDITION, false, false, "is this the right endpoint and bucket?"};
 	for (size_t i = 0; i < sizeof by_status / sizeof by_status[0]; i++) {
 		if (by_status[i].status == status)
 			return by_status[i].verdict;

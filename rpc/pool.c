@@ -15,7 +15,7 @@ struct rpc_pool {
 	void (*run)(struct rpc_call *call);
 	struct rpc_call *first, **last;
 	unsigned waiting; /* calls in the list */
-	unsigned idle;    /* threads that wait for one */
+	unsigned idle;    /* threads that wait for one, or have just been started */
 	unsigned ending;  /* threads whose call has ended but for the clean-up */
 	unsigned backlog;
 	unsigned n_threads, max_threads;
@@ -57,6 +57,7 @@ static void *worker(void *user)
 {
 	struct rpc_pool *pool = user;
 	pthread_mutex_lock(&pool->lock);
+	pool->idle--;
 	for (;;) {
 		struct rpc_call *call = take_locked(pool);
 		if (!call)
@@ -79,8 +80,10 @@ static bool spawn_locked(struct rpc_pool *pool)
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
 	bool ok = pthread_create(&pool->threads[pool->n_threads], &attributes, worker, pool) == 0;
 	pthread_attr_destroy(&attributes);
-	if (ok)
+	if (ok) {
 		pool->n_threads++;
+		pool->idle++;
+	}
 	return ok;
 }
 

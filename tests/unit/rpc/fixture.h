@@ -45,6 +45,14 @@ static inline void flag_wait(struct signal_flag *flag, int at_least)
 	pthread_mutex_unlock(&flag->lock);
 }
 
+static inline int flag_value(struct signal_flag *flag)
+{
+	pthread_mutex_lock(&flag->lock);
+	int value = flag->value;
+	pthread_mutex_unlock(&flag->lock);
+	return value;
+}
+
 static inline struct rpc_client *fixture_client(const struct fixture *f, bool with_certificate)
 {
 	struct rpc_client_options options = {.target = f->target, .ca = f->certs.ca};

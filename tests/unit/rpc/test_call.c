@@ -314,7 +314,7 @@ static void test_deadline_is_seen(void **state)
 	           ERR_DEADLINE);
 	rpc_status_done(&status);
 	/* Within the time, the call may not even have reached the handler: then nothing waits. */
-	flag_wait(&noticed, waiting.value);
+	flag_wait(&noticed, flag_value(&waiting));
 	fixture_stop(&f);
 }
 

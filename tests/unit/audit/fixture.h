@@ -178,6 +178,24 @@ static inline void await_service(struct ledger *ledger)
 	assert_ok(audit_check(ledger->audit, &err), err);
 }
 
+static inline bool take_none(uint64_t index, struct span record, void *user)
+{
+	(void)index, (void)record, (void)user;
+	return false;
+}
+
+/* Waits until a record can be found by searching. */
+static inline void await_indexed(struct ledger *ledger, uint64_t index)
+{
+	struct err err = {0};
+	struct audit_search_result result;
+	Twokey__V1__SearchRequest request = TWOKEY__V1__SEARCH_REQUEST__INIT;
+	request.freshness_case = TWOKEY__V1__SEARCH_REQUEST__FRESHNESS_WAIT_FOR_INDEX;
+	request.wait_for_index = index;
+	assert_ok(audit_search(ledger->audit, &request, 60000, take_none, NULL, &result, &err), err);
+	assert_true(result.indexed > index);
+}
+
 static inline bool count_record(uint64_t index, struct span record, void *user)
 {
 	uint64_t *n = user, claimed;

@@ -183,7 +183,7 @@ static void show_text(const Twokey__V1__Record *record)
 	printf("%8" PRIu64 "  %s  %-10s  %-7s  %-22s  ", record->index, time,
 	       record_enum_name(&twokey__v1__event__descriptor, record->event),
 	       or_dash(record_enum_name(&twokey__v1__decision__descriptor, record->decision)), or_dash(verdict));
-	cli_print(stdout, or_dash(record->subject));
+	cli_print(stdout, or_dash(record->subject[0] ? record->subject : record->identity));
 	printf("  %s  ", or_dash(record->address));
 	if (record->bucket[0]) {
 		cli_print(stdout, record->bucket);

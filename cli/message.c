@@ -61,10 +61,11 @@ int cli_call(struct cli_connection *connection, const char *path, const Protobuf
 	struct rpc_status status = {0};
 	struct err err = {0};
 	int code = CLI_OK;
-	if (rpc_unary(connection->client, path, buf_span(&out), deadline, &in, &status, &err) != ERR_OK)
-		code = cli_fail(&err);
-	else if (status.code != ERR_OK)
+	enum err_code called = rpc_unary(connection->client, path, buf_span(&out), deadline, &in, &status, &err);
+	if (status.code != ERR_OK)
 		code = cli_ended(&status);
+	else if (called != ERR_OK)
+		code = cli_fail(&err);
 	else if (pb_unpack(type, buf_span(&in), PB_LENIENT, MESSAGE_BUDGET, ret, &err) != ERR_OK)
 		code = cli_fail(&err);
 	rpc_status_done(&status);

@@ -1,4 +1,4 @@
-/* The gatekeeper's checks: DESIGN section 2's list, least revealing first. The first failure ends it, recorded. */
+/* The gatekeeper's checks: docs/PROTOCOL.md's list, least revealing first. The first failure ends it, recorded. */
 #ifndef TWOKEY_SERVER_ADMIT_H
 #define TWOKEY_SERVER_ADMIT_H
 

@@ -1,5 +1,5 @@
 /* Which method is served by whom: one handler per svc_*.c. A handler reads top to bottom like the list of checks in
- * DESIGN section 2; `user` is the struct deployment. */
+ * docs/PROTOCOL.md; `user` is the struct deployment. */
 #ifndef TWOKEY_SERVER_METHODS_H
 #define TWOKEY_SERVER_METHODS_H
 

@@ -9,6 +9,7 @@
 #define PAGE_BYTES    ((size_t)256 << 10)
 #define RECORDS_FIELD 1 /* SearchResponse.records */
 #define WAIT_MS       10000
+#define FRESH_MS      1000
 
 static enum reason check_auditor(struct request *request)
 {

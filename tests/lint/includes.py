@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Who may include whom: DESIGN section 9, docs/ARCHITECTURE.md.
+"""Who may include whom: docs/ARCHITECTURE.md.
 
 Checks, on every .c and .h that git knows (or that lies in a room):
   1. includes of our own files are rooted at the repository: "room/file.h";

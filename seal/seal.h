@@ -57,7 +57,8 @@ must_check enum err_code seal_update(struct sealer *sealer, struct span plain, s
 must_check enum err_code seal_final(struct sealer *sealer, struct buf *out, struct err *err);
 void seal_free(struct sealer *sealer); /* accepts NULL */
 
-/* Sizes. A sealed object of n bytes has at least SEAL_HEADER_BYTES + SEAL_TAG_BYTES. */
+/* Sizes. A sealed object of n bytes has at least SEAL_HEADER_BYTES + SEAL_TAG_BYTES. UINT64_MAX for more than a stream
+ * can hold (2^32 segments, 256 TiB). */
 uint64_t seal_sealed_size(uint64_t plain_size);
 /* False when no plain size gives this sealed size. */
 bool seal_plain_size(uint64_t sealed_size, uint64_t *ret_plain_size);

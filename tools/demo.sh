@@ -57,6 +57,7 @@ trap 'exit 143' TERM HUP
 
 serve() { # NAME: starts its deployment and waits until it says where it serves
 	local name=$1 log=$demo/$1/serve.log
+	: >"$log"
 	"$twokey" serve --config "$demo/$name/twokey.yaml" >"$log" 2>&1 &
 	pids[$name]=$!
 	local line deadline=$((SECONDS + 20))
@@ -207,8 +208,10 @@ good "stored, with a signed receipt"
 chapter "What the bucket sees"
 object=$(find "$demo/gatekeeper/objects" -type f -size +100k | head -n 1)
 [ -n "$object" ] || wrong "no object in the bucket"
-say "The whole object is $(stat -c %s "$object") bytes; it begins like this:"
-od -A d -t x1z -N 64 "$object" | quote
+say "A file of $(stat -c %s "$object") bytes. A label: its size, and its own key, wrapped by a key that never leaves the token:"
+head -c 4096 "$object" | tr -d '\0' | cut -c 1-100 | quote
+say "and then ciphertext:"
+od -A d -t x1z -j 4096 -N 64 "$object" | quote
 if grep -q "Report on a patient" "$object"; then
 	wrong "the bucket can read the file"
 fi

@@ -202,7 +202,6 @@ static const struct {
     {CURLE_PEER_FAILED_VERIFICATION, ERR_PRECONDITION, "the server's certificate is not trusted"},
     {CURLE_SSL_CACERT_BADFILE, ERR_PRECONDITION, "the file of trusted certificates cannot be used"},
     {CURLE_URL_MALFORMAT, ERR_INVALID, "the address is malformed"},
-    {CURLE_UNSUPPORTED_PROTOCOL, ERR_INVALID, "the address is neither http nor https"},
     {CURLE_OUT_OF_MEMORY, ERR_EXHAUSTED, "out of memory"},
 };
 

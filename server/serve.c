@@ -1,17 +1,15 @@
-/* The life of a server: open, serve, watch its health, drain, close. */
+/* The life of a server: open, serve, drain, close. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "proto/descriptors.h"
 #include "server/deployment.h"
+#include "server/health.h"
 #include "server/methods.h"
 #include "server/server.h"
-
-#define HEALTH_PERIOD_MS 2000
 
 static const char *const services[] = {"twokey.v1.Gatekeeper", "twokey.v1.Audit", NULL};
 
@@ -20,8 +18,7 @@ struct server {
 	struct deployment *deployment;
 	struct rpc_server *rpc;
 	struct rpc_method methods[METHODS_MAX];
-	bool healthy;
-	char trouble[sizeof(struct err)]; /* what the log was last told */
+	struct health *health;
 };
 
 /* Keys are in the token, but the day's S3 key and data keys pass through this process: no core files, no ptrace by the
@@ -74,20 +71,6 @@ static enum err_code start(struct server *server, struct err *err)
 	return rpc_server_start(&options, &server->rpc, err);
 }
 
-/* Tells health and the log, each change once. */
-static void watch_health(struct server *server)
-{
-	struct err err = {0};
-	bool healthy = deployment_check(server->deployment, &err) == ERR_OK;
-	rpc_server_set_serving(server->rpc, healthy);
-	if (!healthy && (server->healthy || strcmp(server->trouble, err.text) != 0))
-		log_event(LOG_ERROR, "not serving", "error", err.text, NULL);
-	if (healthy && !server->healthy)
-		log_event(LOG_INFO, "healthy", NULL);
-	server->healthy = healthy;
-	snprintf(server->trouble, sizeof server->trouble, "%s", err.text);
-}
-
 static void announce(const struct server *server)
 {
 	char address[256];
@@ -99,22 +82,11 @@ static void announce(const struct server *server)
 	          "transaction_key", hsm_key_id(server->deployment->transaction_key), NULL);
 }
 
-/* Blocks until a signal asks us to stop; looks after health meanwhile. */
-static int wait_for_signal(struct server *server, const sigset_t *signals)
-{
-	const struct timespec period = {.tv_sec = HEALTH_PERIOD_MS / 1000, .tv_nsec = HEALTH_PERIOD_MS % 1000 * 1000000L};
-	for (;;) {
-		watch_health(server);
-		int got = sigtimedwait(signals, NULL, &period);
-		if (got > 0)
-			return got;
-	}
-}
-
 static void stop(struct server *server)
 {
 	if (server->rpc) {
 		log_event(LOG_INFO, "draining", NULL);
+		health_stop(server->health);
 		rpc_server_stop(server->rpc, (unsigned)server->config->limits.drain * 1000);
 		struct err err = {0};
 		if (record_event(server, TWOKEY__V1__EVENT__EVENT_STOP, "", &err) != ERR_OK)
@@ -136,8 +108,10 @@ enum err_code server_run(const struct config *config, struct err *err)
 	struct server server = {.config = config};
 	enum err_code code = start(&server, err);
 	if (code == ERR_OK) {
+		server.health = health_start(server.deployment, server.rpc);
 		announce(&server);
-		int got = wait_for_signal(&server, &signals);
+		int got = 0;
+		sigwait(&signals, &got);
 		log_event(LOG_INFO, "stopping", "signal", got == SIGTERM ? "SIGTERM" : "SIGINT", NULL);
 	}
 	stop(&server);

@@ -24,7 +24,18 @@
 	X(REPLAYED, DENIED, "every use of this transaction has been spent")                                                \
 	X(ID_REUSED, DENIED, "this transaction id was seen with other content")                                            \
 	X(NETWORK_DENIED, DENIED, "not allowed from this network address")                                                 \
+	X(COUNTRY_DENIED, DENIED, "not allowed from this country, or the country is not known")                            \
+	X(HOURS_DENIED, DENIED, "not allowed at this time")                                                                \
+	X(CONSENT_REQUIRED, DENIED, "the transaction must say who consented")                                              \
+	X(PURPOSE_REQUIRED, DENIED, "the transaction must say its purpose")                                                \
 	X(RULE_DENIED, DENIED, "the gatekeeper's rules do not allow this")                                                 \
+	X(RATE_LIMITED, EXHAUSTED, "more than was agreed in so short a time; try again later")                             \
+	X(REVOKED, DENIED, "this has been revoked")                                                                        \
+	X(OBJECT_EXPIRED, DENIED, "this object has expired")                                                               \
+	X(USER_NOT_LISTED, DENIED, "this object is open to other users only")                                              \
+	X(LOCKDOWN, DENIED, "everything is stopped: lockdown")                                                             \
+	X(RULES_INVALID, INVALID, "the rule file has a mistake")                                                           \
+	X(NO_SUCH_RESTRICTION, NOT_FOUND, "there is no such restriction")                                                  \
 	X(OBJECT_EXISTS, EXISTS, "the object exists and the transaction does not allow overwriting")                       \
 	X(OBJECT_NOT_FOUND, NOT_FOUND, "there is no such object")                                                          \
 	X(OBJECT_CORRUPT, CORRUPT, "the stored object failed verification")                                                \

@@ -50,30 +50,3 @@ size_t policy_count(const struct policy *policy)
 {
 	return policy->n;
 }
-
-void policy_decide(const struct policy *policy, const struct policy_request *request, struct policy_decision *ret)
-{
-	const struct policy_rule *denier = NULL;
-	bool elsewhere = false; /* some rule would have allowed this from another address */
-
-	for (size_t i = 0; i < policy->n && !(denier && elsewhere); i++) {
-		const struct policy_rule *rule = &policy->rules[i];
-		if (!policy_rule_matches(rule, request))
-			continue;
-		bool decides = !denier && policy_rule_in_network(rule, &request->address);
-		if (decides && rule->allow) {
-			*ret = (struct policy_decision){.allowed = true, .reason = REASON_NONE, .rule = rule->name};
-			return;
-		}
-		if (decides)
-			denier = rule;
-		if (rule->allow)
-			elsewhere = true;
-		else if (!rule->networks)
-			break; /* denied wherever it comes from: what follows is out of reach */
-	}
-	*ret = (struct policy_decision){
-	    .reason = elsewhere ? REASON_NETWORK_DENIED : REASON_RULE_DENIED,
-	    .rule = denier ? denier->name : POLICY_DEFAULT_RULE,
-	};
-}

@@ -26,11 +26,16 @@ struct policy_request {
 	const char *user; /* the transaction's subject */
 	const char *vendor_key;
 	struct ip_addr address;
+	char country[3];  /* of the address, "DE"; "" when unknown */
+	int64_t time_ms;  /* of the decision, since 1970 */
+	bool has_consent; /* the transaction says who consented */
+	bool has_purpose; /* the transaction says what for */
 };
 
 struct policy_decision {
 	bool allowed;
-	/* NONE; NETWORK_DENIED when some rule would have allowed this from another address; else RULE_DENIED. */
+	/* NONE when allowed. When one circumstance alone is why, and some rule would have allowed this otherwise:
+	 * COUNTRY_DENIED, NETWORK_DENIED, HOURS_DENIED, PURPOSE_REQUIRED or CONSENT_REQUIRED. Else RULE_DENIED. */
 	enum reason reason;
 	const char *rule; /* name of the rule that decided; "default" when none matched; owned by the policy */
 };
@@ -41,9 +46,48 @@ must_check enum err_code policy_parse(const char *name, struct span text, struct
 void policy_free(struct policy *policy);
 size_t policy_count(const struct policy *policy);
 
+/* A rule's conditions, in the order in which they are looked at. */
+#define POLICY_CONDITIONS(X)                                                                                           \
+	X(OPERATIONS, "operations")                                                                                        \
+	X(VENDOR_KEYS, "vendor_keys")                                                                                      \
+	X(ACCOUNTS, "accounts")                                                                                            \
+	X(BUCKETS, "buckets")                                                                                              \
+	X(USERS, "users")                                                                                                  \
+	X(OBJECTS, "objects")                                                                                              \
+	X(NETWORKS, "networks")                                                                                            \
+	X(COUNTRIES, "countries")                                                                                          \
+	X(HOURS, "hours")                                                                                                  \
+	X(CONSENT, "require: consent")                                                                                     \
+	X(PURPOSE, "require: purpose")
+
+enum policy_condition {
+#define X(name, text) POLICY_##name,
+	POLICY_CONDITIONS(X)
+#undef X
+	    POLICY_NO_CONDITION,
+};
+
+/* As it stands in a rule file: "networks", "require: consent"; "" for POLICY_NO_CONDITION. */
+const char *policy_condition_name(enum policy_condition condition);
+
 /* Never blocks, never allocates. A LIST asks for a whole prefix: a rule's object glob must cover everything below it.
  */
 void policy_decide(const struct policy *policy, const struct policy_request *request, struct policy_decision *ret);
+
+/* How one rule took a request. */
+struct policy_verdict {
+	const char *rule;             /* "default" for the last, which denies what no rule matches; owned by the policy */
+	bool allow;                   /* the rule's effect */
+	bool matches;                 /* all its conditions hold */
+	bool decides;                 /* it is the first that matches */
+	enum policy_condition failed; /* the first condition that does not hold; POLICY_NO_CONDITION when it matches */
+};
+
+/* Decides as policy_decide does (*ret is exactly that), and tells of every rule in turn, those behind the one that
+ * decides and the default included. For operators: nothing of it is for a client. */
+typedef void (*policy_explainer)(void *user, const struct policy_verdict *verdict);
+void policy_explain(const struct policy *policy, const struct policy_request *request, policy_explainer tell,
+                    void *user, struct policy_decision *ret);
 
 /* The glob of a rule's `objects`: `*` matches within one path segment, `**` across segments, a double star and a slash
  * at the start of a segment any number of whole segments, `?` one character other than '/', `[a-z]` and `[!a-z]` a

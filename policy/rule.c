@@ -48,22 +48,79 @@ static bool object_matches(const struct policy_rule *rule, const struct policy_r
 	return any_glob(&rule->objects, test, request->object);
 }
 
-/* Cheapest first. */
-static bool (*const conditions[])(const struct policy_rule *, const struct policy_request *) = {
-    operation_matches, vendor_key_matches, account_matches, bucket_matches, user_matches, object_matches,
-};
-
-bool policy_rule_matches(const struct policy_rule *rule, const struct policy_request *request)
+static bool network_matches(const struct policy_rule *rule, const struct policy_request *request)
 {
-	for (size_t i = 0; i < sizeof conditions / sizeof conditions[0]; i++)
-		if (!conditions[i](rule, request))
-			return false;
-	return true;
+	return !rule->networks || policy_network_set_contains(rule->networks, &request->address);
 }
 
-bool policy_rule_in_network(const struct policy_rule *rule, const struct ip_addr *addr)
+/* Nobody is allowed for coming from an unknown country, and who is denied for coming from somewhere is denied for
+ * coming from there, too. */
+static bool country_matches(const struct policy_rule *rule, const struct policy_request *request)
 {
-	return !rule->networks || policy_network_set_contains(rule->networks, addr);
+	return !rule->countries || policy_country_in(rule->countries, request->country) ||
+	       (!rule->allow && !policy_country_is_known(request->country));
+}
+
+static bool hours_match(const struct policy_rule *rule, const struct policy_request *request)
+{
+	return !rule->hours || policy_hours_contain(rule->hours, request->time_ms);
+}
+
+static bool consent_matches(const struct policy_rule *rule, const struct policy_request *request)
+{
+	return request->has_consent || !(rule->require & 1u << POLICY_CONSENT);
+}
+
+static bool purpose_matches(const struct policy_rule *rule, const struct policy_request *request)
+{
+	return request->has_purpose || !(rule->require & 1u << POLICY_PURPOSE);
+}
+
+static bool (*const conditions[])(const struct policy_rule *, const struct policy_request *) = {
+    [POLICY_OPERATIONS] = operation_matches,
+    [POLICY_VENDOR_KEYS] = vendor_key_matches,
+    [POLICY_ACCOUNTS] = account_matches,
+    [POLICY_BUCKETS] = bucket_matches,
+    [POLICY_USERS] = user_matches,
+    [POLICY_OBJECTS] = object_matches,
+    [POLICY_NETWORKS] = network_matches,
+    [POLICY_COUNTRIES] = country_matches,
+    [POLICY_HOURS] = hours_match,
+    [POLICY_CONSENT] = consent_matches,
+    [POLICY_PURPOSE] = purpose_matches,
+};
+
+static enum policy_condition first_failed(const struct policy_rule *rule, unsigned from, unsigned to,
+                                          const struct policy_request *request)
+{
+	for (unsigned i = from; i < to; i++)
+		if (!conditions[i](rule, request))
+			return (enum policy_condition)i;
+	return POLICY_NO_CONDITION;
+}
+
+enum policy_condition policy_rule_failed(const struct policy_rule *rule, const struct policy_request *request)
+{
+	return first_failed(rule, POLICY_OPERATIONS, POLICY_NO_CONDITION, request);
+}
+
+bool policy_rule_concerns(const struct policy_rule *rule, const struct policy_request *request)
+{
+	return first_failed(rule, POLICY_OPERATIONS, POLICY_NETWORKS, request) == POLICY_NO_CONDITION;
+}
+
+unsigned policy_rule_asks(const struct policy_rule *rule)
+{
+	return rule->require | (unsigned)(rule->networks != NULL) << POLICY_NETWORKS |
+	       (unsigned)(rule->countries != NULL) << POLICY_COUNTRIES | (unsigned)(rule->hours != NULL) << POLICY_HOURS;
+}
+
+unsigned policy_rule_misses(const struct policy_rule *rule, const struct policy_request *request)
+{
+	unsigned misses = 0;
+	for (unsigned i = POLICY_NETWORKS; i < POLICY_NO_CONDITION; i++)
+		misses |= (unsigned)!conditions[i](rule, request) << i;
+	return misses;
 }
 
 static void globs_done(struct policy_globs *globs)
@@ -81,6 +138,8 @@ void policy_rule_done(struct policy_rule *rule)
 	globs_done(&rule->users);
 	globs_done(&rule->vendor_keys);
 	policy_network_set_free(rule->networks);
+	free(rule->countries);
+	policy_hours_free(rule->hours);
 	free(rule->name);
 	*rule = (struct policy_rule){0};
 }

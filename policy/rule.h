@@ -2,7 +2,9 @@
 #ifndef TWOKEY_POLICY_RULE_H
 #define TWOKEY_POLICY_RULE_H
 
+#include "policy/country.h"
 #include "policy/glob.h"
+#include "policy/hours.h"
 #include "policy/network_set.h"
 #include "policy/policy.h"
 
@@ -19,7 +21,10 @@ struct policy_rule {
 	bool allow;
 	unsigned operations; /* bits 1 << enum policy_operation; 0: absent */
 	struct policy_globs buckets, objects, accounts, users, vendor_keys;
-	struct policy_network_set *networks; /* NULL: absent */
+	struct policy_network_set *networks;  /* NULL: absent */
+	struct policy_country_set *countries; /* NULL: absent */
+	struct policy_hours *hours;           /* NULL: absent */
+	unsigned require;                     /* bits of POLICY_CONSENT and POLICY_PURPOSE */
 };
 
 struct policy {
@@ -27,9 +32,14 @@ struct policy {
 	size_t n;
 };
 
-/* Every condition but the network holds. */
-bool policy_rule_matches(const struct policy_rule *rule, const struct policy_request *request);
-bool policy_rule_in_network(const struct policy_rule *rule, const struct ip_addr *addr);
+/* The first condition that does not hold, or POLICY_NO_CONDITION. */
+enum policy_condition policy_rule_failed(const struct policy_rule *rule, const struct policy_request *request);
+/* Every condition holds, but perhaps those from POLICY_NETWORKS on: the circumstances, which may be others when the
+ * same is asked again. */
+bool policy_rule_concerns(const struct policy_rule *rule, const struct policy_request *request);
+/* Bits 1 << enum policy_condition: the circumstances that the rule asks about; those that do not hold. */
+unsigned policy_rule_asks(const struct policy_rule *rule);
+unsigned policy_rule_misses(const struct policy_rule *rule, const struct policy_request *request);
 void policy_rule_done(struct policy_rule *rule);
 
 #endif

@@ -52,6 +52,7 @@ OWNERS = {
     "p11-kit/": {"hsm"},
     "pkcs11.h": {"hsm"},
     "maxminddb.h": {"policy"},
+    "glib.h": {"policy"},
     "sqlite3.h": {"audit"},
     "libpq-fe.h": {"audit"},
     "zlib.h": {"audit"},
@@ -71,7 +72,7 @@ OWNERS = {
 PUBLIC_MAY_SHOW = ("protobuf-c/",)
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
-PACKAGES = "libcrypto yaml-0.1 libprotobuf-c p11-kit-1 sqlite3 zlib libcurl expat jansson grpc cmocka".split()
+PACKAGES = "libcrypto yaml-0.1 libprotobuf-c p11-kit-1 sqlite3 zlib libcurl expat jansson grpc libmaxminddb glib-2.0 cmocka".split()
 
 
 def sources():

@@ -1,0 +1,96 @@
+#include "policy/rule.h"
+
+#define BIT(condition) (1u << POLICY_##condition)
+
+/* What may be told of a denial, first things first: with other circumstances of this kind only, a rule would have
+ * allowed it. Another address may lie in another country; who shows a consent can show a purpose. */
+static const struct blame {
+	unsigned circumstances;
+	enum reason reason;
+} blames[] = {
+    {BIT(COUNTRIES), REASON_COUNTRY_DENIED},
+    {BIT(NETWORKS) | BIT(COUNTRIES), REASON_NETWORK_DENIED},
+    {BIT(HOURS), REASON_HOURS_DENIED},
+    {BIT(PURPOSE), REASON_PURPOSE_REQUIRED},
+    {BIT(CONSENT) | BIT(PURPOSE), REASON_CONSENT_REQUIRED},
+};
+
+#define N_BLAMES   (sizeof blames / sizeof blames[0])
+#define ALL_BLAMES ((1u << N_BLAMES) - 1)
+
+struct search {
+	const struct policy_rule *denier; /* the first that matches, when it denies */
+	unsigned open;                    /* bits of blames that no rule has settled yet */
+	unsigned found;                   /* bits of blames under which a rule would have allowed it */
+};
+
+/* A rule whose conditions hold but for the circumstances missed. What would it have done, had those of a blame been
+ * otherwise? A rule that denies and asks about them would have let it pass. */
+static void weigh(struct search *search, const struct policy_rule *rule, unsigned missed)
+{
+	unsigned asks = policy_rule_asks(rule);
+	for (size_t i = 0; i < N_BLAMES; i++) {
+		bool reaches = search->open >> i & 1 && !(missed & ~blames[i].circumstances);
+		if (!reaches || (!rule->allow && asks & blames[i].circumstances))
+			continue;
+		search->open &= ~(1u << i);
+		search->found |= (unsigned)rule->allow << i;
+	}
+}
+
+static enum reason reason_of(const struct search *search)
+{
+	return search->found ? blames[__builtin_ctz(search->found)].reason : REASON_RULE_DENIED;
+}
+
+void policy_decide(const struct policy *policy, const struct policy_request *request, struct policy_decision *ret)
+{
+	struct search search = {.open = ALL_BLAMES};
+	for (size_t i = 0; i < policy->n && !(search.denier && !search.open); i++) {
+		const struct policy_rule *rule = &policy->rules[i];
+		if (!policy_rule_concerns(rule, request))
+			continue;
+		unsigned missed = policy_rule_misses(rule, request);
+		if (!missed && !search.denier) {
+			if (rule->allow) {
+				*ret = (struct policy_decision){.allowed = true, .reason = REASON_NONE, .rule = rule->name};
+				return;
+			}
+			search.denier = rule;
+		}
+		weigh(&search, rule, missed);
+	}
+	*ret = (struct policy_decision){
+	    .reason = reason_of(&search),
+	    .rule = search.denier ? search.denier->name : POLICY_DEFAULT_RULE,
+	};
+}
+
+void policy_explain(const struct policy *policy, const struct policy_request *request, policy_explainer tell,
+                    void *user, struct policy_decision *ret)
+{
+	bool decided = false;
+	for (size_t i = 0; i < policy->n; i++) {
+		const struct policy_rule *rule = &policy->rules[i];
+		struct policy_verdict verdict = {
+		    .rule = rule->name, .allow = rule->allow, .failed = policy_rule_failed(rule, request)};
+		verdict.matches = verdict.failed == POLICY_NO_CONDITION;
+		verdict.decides = verdict.matches && !decided;
+		decided = decided || verdict.matches;
+		tell(user, &verdict);
+	}
+	const struct policy_verdict last = {
+	    .rule = POLICY_DEFAULT_RULE, .matches = true, .decides = !decided, .failed = POLICY_NO_CONDITION};
+	tell(user, &last);
+	policy_decide(policy, request, ret);
+}
+
+const char *policy_condition_name(enum policy_condition condition)
+{
+	static const char *const names[] = {
+#define X(name, text) text,
+	    POLICY_CONDITIONS(X)
+#undef X
+	};
+	return (size_t)condition < sizeof names / sizeof names[0] ? names[condition] : "";
+}

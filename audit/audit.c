@@ -82,7 +82,10 @@ void audit_progress(struct audit *audit, uint64_t *ret_committed, uint64_t *ret_
 
 enum err_code audit_read(struct audit *audit, uint64_t index, struct buf *out, struct err *err)
 {
-	return audit_log_read(audit->log, index, audit_index_place(audit->index, index), out, err);
+	struct audit_reader reader = {0};
+	enum err_code code = audit_log_read(audit->log, &reader, index, audit_index_place(audit->index, index), out, err);
+	audit_reader_done(&reader);
+	return code;
 }
 
 enum err_code audit_search(struct audit *audit, const Twokey__V1__SearchRequest *request, unsigned timeout_ms,

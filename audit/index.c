@@ -58,6 +58,7 @@ static void rebuild_later(struct audit_index *index, const struct err *err)
 	mark_broken(index, err);
 	pthread_mutex_lock(&index->lock);
 	index->count = 0;
+	index->condemned = false;
 	pthread_mutex_unlock(&index->lock);
 	close_db(index);
 	audit_index_db_remove(index->path);
@@ -79,25 +80,27 @@ static enum err_code resume_walking(struct audit_index *index, struct err *err)
 	return ERR_OK;
 }
 
-static enum err_code start_walking(struct audit_index *index, struct err *err)
-{
-	if (index->walking)
-		return ERR_OK;
-	if (index->cursor.next_index > audit_log_committed(index->log))
-		return err_set(err, ERR_CORRUPT, 0, "search index: it is ahead of the log");
-	index->walking = true;
-	enum err_code code = audit_walk_begin(&index->walk, index->log->directory, index->cursor.last.segment, err);
-	if (code == ERR_OK)
-		code = resume_walking(index, err);
-	return code;
-}
-
 /* The log's own damage is not the index's: it is reported, not answered with a rebuild. */
 static enum err_code log_trouble(struct err *err)
 {
 	err->code = ERR_UNAVAILABLE;
 	err_prefix(err, "reading the log");
 	return ERR_UNAVAILABLE;
+}
+
+static enum err_code start_walking(struct audit_index *index, struct err *err)
+{
+	const struct audit_cursor *cursor = &index->cursor;
+	uint64_t segment = 0;
+	if (index->walking)
+		return ERR_OK;
+	if (cursor->next_index &&
+	    (!audit_log_segment_of(index->log, cursor->next_index - 1, &segment) || segment != cursor->last.segment))
+		return err_set(err, ERR_CORRUPT, 0, "search index: it belongs to another log");
+	index->walking = true;
+	if (audit_walk_begin(&index->walk, index->log->directory, segment, err) != ERR_OK)
+		return log_trouble(err);
+	return resume_walking(index, err);
 }
 
 static enum err_code next_record(struct audit_index *index, struct span *ret, struct err *err)
@@ -138,9 +141,7 @@ static enum err_code index_some(struct audit_index *index, struct err *err)
 	uint64_t end = audit_log_committed(index->log);
 	if (end > cursor.next_index + TRANSACTION)
 		end = cursor.next_index + TRANSACTION;
-	enum err_code code = start_walking(index, err);
-	if (code == ERR_OK)
-		code = audit_index_db_exec(&index->db, "BEGIN IMMEDIATE", err);
+	enum err_code code = audit_index_db_exec(&index->db, "BEGIN IMMEDIATE", err);
 	if (code != ERR_OK)
 		return code;
 	while (code == ERR_OK && cursor.next_index < end)
@@ -162,7 +163,7 @@ static enum err_code check_file(struct audit_index *index, struct err *err)
 	struct stat named;
 	int moved = 0;
 	pthread_mutex_lock(&index->lock);
-	bool condemned = index->broken;
+	bool condemned = index->condemned;
 	pthread_mutex_unlock(&index->lock);
 	if (stat(index->path, &named) != 0 ||
 	    sqlite3_file_control(index->db.connection, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK || moved)
@@ -175,21 +176,14 @@ static enum err_code check_file(struct audit_index *index, struct err *err)
 /* One step. Damage leads to a new file, anything else to another attempt later. */
 static enum err_code step(struct audit_index *index, struct err *err)
 {
-	enum err_code code;
-	if (!index->db.connection) {
-		code = audit_index_db_open(index->path, &index->db, &index->cursor, err);
-		if (code == ERR_OK)
-			code = start_walking(index, err);
-		if (code == ERR_OK)
-			publish(index);
-	} else {
-		code = check_file(index, err);
-	}
-	if (code == ERR_OK && index->cursor.next_index < audit_log_committed(index->log)) {
+	enum err_code code = index->db.connection ? check_file(index, err)
+	                                          : audit_index_db_open(index->path, &index->db, &index->cursor, err);
+	if (code == ERR_OK)
+		code = start_walking(index, err);
+	if (code == ERR_OK && index->cursor.next_index < audit_log_committed(index->log))
 		code = index_some(index, err);
-		if (code == ERR_OK)
-			publish(index);
-	}
+	if (code == ERR_OK)
+		publish(index);
 	return code;
 }
 
@@ -208,6 +202,7 @@ static void *indexer(void *user)
 		struct err err = {0};
 		enum err_code code = step(index, &err);
 		if (code == ERR_OK) {
+			index->rebuilds = 0;
 			go_on = audit_log_follow(index->log, index->cursor.next_index + 1, LOOK_MS) &&
 			        audit_log_follow(index->log, index->cursor.next_index + GATHER, GATHER_MS);
 			continue;
@@ -217,7 +212,8 @@ static void *indexer(void *user)
 			rebuild_later(index, &err);
 		else if (!index->db.connection)
 			mark_broken(index, &err);
-		go_on = audit_log_follow(index->log, UINT64_MAX, code == ERR_CORRUPT ? 1 : index->retry_ms);
+		bool at_once = code == ERR_CORRUPT && index->rebuilds++ == 0;
+		go_on = audit_log_follow(index->log, UINT64_MAX, at_once ? 0 : index->retry_ms);
 	}
 	return NULL;
 }

@@ -8,7 +8,6 @@
 #include <sqlite3.h>
 
 #include "audit/log.h"
-#include "audit/walk.h"
 
 enum { AUDIT_INDEX_READERS = 4 };
 
@@ -51,12 +50,14 @@ struct audit_index {
 	struct audit_cursor cursor;
 	struct audit_walk walk;
 	bool walking;
+	unsigned rebuilds; /* in a row */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* count grew, or a reader came back */
 	uint64_t count;         /* records that searches find */
 	bool broken;            /* no index at the moment; `failure` says why */
 	struct err failure;
+	bool condemned;                     /* a reader found the file damaged */
 	uint64_t generation;                /* of the file; readers of an older one are closed */
 	sqlite3 *idle[AUDIT_INDEX_READERS]; /* of this generation */
 	unsigned n_idle, n_taken;

@@ -84,8 +84,8 @@ void audit_index_give_back(struct audit_index *index, sqlite3 *connection, uint6
 void audit_index_condemn(struct audit_index *index, uint64_t generation)
 {
 	pthread_mutex_lock(&index->lock);
-	if (generation == index->generation && !index->broken) {
-		index->broken = true;
+	if (generation == index->generation) {
+		index->broken = index->condemned = true;
 		err_set(&index->failure, ERR_UNAVAILABLE, 0, "the search index is damaged and is being rebuilt");
 	}
 	pthread_mutex_unlock(&index->lock);

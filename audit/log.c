@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "audit/record.h"
-#include "audit/walk.h"
 
 struct timespec audit_log_deadline(unsigned ms)
 {
@@ -266,25 +265,39 @@ static enum err_code read_by_walking(struct audit_walk *walk, uint64_t index, st
 	return ERR_OK;
 }
 
-enum err_code audit_log_read(struct audit_log *log, uint64_t index, struct audit_place place, struct buf *out,
-                             struct err *err)
+void audit_reader_done(struct audit_reader *reader)
 {
-	struct audit_walk walk;
+	if (reader->open)
+		audit_walk_done(&reader->walk);
+	reader->open = false;
+}
+
+static enum err_code reader_open(struct audit_log *log, struct audit_reader *reader, uint64_t segment, struct err *err)
+{
+	if (reader->open && reader->walk.header.segment == segment)
+		return ERR_OK;
+	audit_reader_done(reader);
+	reader->open = true;
+	return audit_walk_begin(&reader->walk, log->directory, segment, err);
+}
+
+enum err_code audit_log_read(struct audit_log *log, struct audit_reader *reader, uint64_t index,
+                             struct audit_place place, struct buf *out, struct err *err)
+{
+	struct audit_walk *walk = &reader->walk;
 	uint64_t segment;
 	if (!audit_log_segment_of(log, index, &segment))
 		return err_set(err, ERR_NOT_FOUND, 0, "there is no record %" PRIu64, index);
-	enum err_code code = audit_walk_begin(&walk, log->directory, segment, err);
-	/* A place is a hint: when it is wrong, the segment itself is asked. */
-	bool known = code == ERR_OK && place.offset && place.segment == segment;
-	if (known) {
-		walk.point = true;
-		known = read_at(&walk, index, place.offset, out, NULL) == ERR_OK;
-		walk.point = false;
+	enum err_code code = reader_open(log, reader, segment, err);
+	if (code != ERR_OK) {
+		audit_reader_done(reader);
+		return code;
 	}
-	if (code == ERR_OK && !known) {
-		audit_walk_seek(&walk, AUDIT_HEADER_BYTES, walk.header.first_index, walk.header.chain);
-		code = read_by_walking(&walk, index, out, err);
-	}
-	audit_walk_done(&walk);
-	return code;
+	walk->point = true;
+	if (place.offset && place.segment == segment && read_at(walk, index, place.offset, out, NULL) == ERR_OK)
+		return ERR_OK;
+	/* The place was a hint, and wrong. */
+	walk->point = false;
+	audit_walk_seek(walk, AUDIT_HEADER_BYTES, walk->header.first_index, walk->header.chain);
+	return read_by_walking(walk, index, out, err);
 }

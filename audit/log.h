@@ -9,6 +9,7 @@
 #include "audit/batch.h"
 #include "audit/segment.h"
 #include "audit/uses.h"
+#include "audit/walk.h"
 
 enum audit_next {
 	AUDIT_NEXT_WANTED, /* the preparer shall make log/next */
@@ -82,9 +83,16 @@ uint64_t audit_log_committed(struct audit_log *log);
 bool audit_log_follow(struct audit_log *log, uint64_t count, unsigned timeout_ms);
 /* The segment that has a durable record; false beyond the end. */
 bool audit_log_segment_of(struct audit_log *log, uint64_t index, uint64_t *ret_segment);
-/* One record, by its place when that is known (offset not 0), else by reading its segment from the start. */
-must_check enum err_code audit_log_read(struct audit_log *log, uint64_t index, struct audit_place place,
-                                        struct buf *out, struct err *err);
+/* Keeps the segment open between reads; zeroed to begin with. One thread at a time. */
+struct audit_reader {
+	struct audit_walk walk;
+	bool open;
+};
+/* Appends one record, found by its place when that is known (offset not 0) and right, else by reading its segment from
+ * the start. */
+must_check enum err_code audit_log_read(struct audit_log *log, struct audit_reader *reader, uint64_t index,
+                                        struct audit_place place, struct buf *out, struct err *err);
+void audit_reader_done(struct audit_reader *reader);
 
 /* A moment from now, on the clock of the log's conditions. */
 struct timespec audit_log_deadline(unsigned ms);

@@ -9,7 +9,6 @@
 #include "audit/index.h"
 #include "audit/log.h"
 #include "audit/record.h"
-#include "audit/walk.h"
 
 enum { COMMIT_TIMEOUT_MS = 10000, RETRY_MS = 1000 };
 

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "audit/log.h"
-#include "audit/walk.h"
 
 static enum err_code walk_to_end(struct audit_log *log, struct audit_walk *walk, struct err *err)
 {

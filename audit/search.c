@@ -356,20 +356,24 @@ static enum err_code deliver(struct audit_index *index, const struct query *quer
 	autobuf struct buf record = {.max = AUDIT_RECORD_MAX};
 	uint64_t n = hits->n < query->limit ? hits->n : query->limit;
 	struct audit_search_result result = {.indexed = hits->indexed};
+	struct audit_reader reader = {0};
+	enum err_code code = ERR_OK;
 	bool go_on = true;
 	while (go_on && result.returned < n) {
 		const struct hit *hit = &hits->items[result.returned];
 		buf_clear(&record);
-		enum err_code code = audit_log_read(index->log, hit->index, hit->place, &record, err);
+		code = audit_log_read(index->log, &reader, hit->index, hit->place, &record, err);
 		if (code != ERR_OK)
-			return code;
+			break;
 		go_on = each(hit->index, buf_span(&record), user);
 		result.returned++;
 	}
+	audit_reader_done(&reader);
 	result.more = hits->n > result.returned;
 	result.committed = audit_log_committed(index->log);
-	*ret = result;
-	return ERR_OK;
+	if (code == ERR_OK)
+		*ret = result;
+	return code;
 }
 
 enum err_code audit_index_search(struct audit_index *index, const Twokey__V1__SearchRequest *request,

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The system tests, with what `make system` has built. Further arguments go to pytest.
+# The system tests, with what `make system` has built. Arguments go to pytest: test_keys.py, -k name, -x.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -7,4 +7,5 @@ export PATH="$root/build/tools/bin:$PATH"
 export TWOKEY_BIN="${TWOKEY_BIN:-$root/build/dev/twokey}"
 export TWOKEY_RELEASE_BIN="${TWOKEY_RELEASE_BIN:-$root/build/release/twokey}"
 export PYTHONDONTWRITEBYTECODE=1
-exec build/tools/venv/bin/pytest -p no:cacheprovider tests/system "$@"
+cd tests/system
+exec ../../build/tools/venv/bin/pytest -p no:cacheprovider "$@"

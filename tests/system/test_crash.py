@@ -15,6 +15,7 @@ import pytest
 from support import dsse
 from support.client import Refused
 from support.deployment import AUDITOR
+from support.process import until
 
 TORTURE = bool(os.environ.get("TWOKEY_TORTURE"))
 KILLS = 200 if TORTURE else 20
@@ -142,9 +143,18 @@ def one_life(system, seen, rng):
     system.gatekeeper.start()
 
 
+def searchable(auditor):
+    """The index opens beside the service, which does not wait for it."""
+    try:
+        return auditor.search(limit=1)
+    except Refused as refusal:
+        assert refusal.code == grpc.StatusCode.UNAVAILABLE, refusal
+        return None
+
+
 def all_records(auditor):
     """The whole record, oldest first."""
-    newest, tail = auditor.search(limit=1)
+    _, tail = until(lambda: searchable(auditor), what="the search index is open")
     committed = tail.committed
     records, below = [], committed
     while below:
@@ -262,7 +272,7 @@ def test_disk_trouble_grants_nothing(make_system):
     system = make_system(start=False)
     system.vendor.start()
     # The log is preallocated in segments: a limit on the size of files stops the next one.
-    system.gatekeeper.config["ledger"]["segment_size"] = "1MiB"
+    system.gatekeeper.config["ledger"]["segment_size"] = 1 << 20
     system.gatekeeper.write()
     system.gatekeeper.start(prefix=["prlimit", "--fsize=1200000:1200000"])
     client = system.client()

@@ -11,16 +11,16 @@ from support.process import run
 
 @pytest.fixture
 def grpcurl(system):
-    def call(party, *words, identity=None, body=None, host=None):
+    def call(party, *words, identity=None, body=None, flags=()):
         """grpcurl [-cert -key] [-d body] address words... Returns the result of the process."""
-        argv = ["grpcurl", "-cacert", str(system.authority.path), "-max-time", "20"]
+        argv = ["grpcurl", *flags, "-cacert", str(system.authority.path), "-max-time", "20"]
         if identity:
             paths = system.identities[identity]
             argv += ["-cert", str(paths.certificate), "-key", str(paths.key)]
         if body is not None:
             argv += ["-d", "@"]
         stdin = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
-        return run([*argv, host or getattr(system, party).address, *words], stdin=stdin)
+        return run([*argv, getattr(system, party).address, *words], stdin=stdin)
 
     return call
 
@@ -118,7 +118,7 @@ def test_a_refusal_says_why_and_where_to_look(grpcurl):
     payload = bytearray(base64.b64decode(proposal["payload"]))
     payload[-1] ^= 1
     proposal["payload"] = base64.b64encode(payload).decode()
-    done = grpcurl("gatekeeper", "-format-error", "twokey.v1.Gatekeeper/Fetch", body={"envelope": proposal})
+    done = grpcurl("gatekeeper", "twokey.v1.Gatekeeper/Fetch", body={"envelope": proposal}, flags=["-format-error"])
     assert done.code != 0
     told = json.loads(done.err[done.err.index(b"{"):])
     assert told["code"] == 16  # UNAUTHENTICATED
@@ -133,7 +133,7 @@ def test_a_refusal_says_why_and_where_to_look(grpcurl):
 
 def test_the_record_needs_a_certificate_with_the_role(grpcurl):
     for identity, reason in ((None, "CALLER_UNAUTHENTICATED"), (BACKEND, "CALLER_NOT_ALLOWED")):
-        done = grpcurl("gatekeeper", "-format-error", "twokey.v1.Audit/Search", identity=identity, body={})
+        done = grpcurl("gatekeeper", "twokey.v1.Audit/Search", identity=identity, body={}, flags=["-format-error"])
         assert done.code != 0 and reason.encode() in done.err
     found = answers(grpcurl("gatekeeper", "twokey.v1.Audit/Search", identity=AUDITOR, body={"limit": 5}))
     assert found[-1]["tail"]["committed"] != "0"

@@ -37,7 +37,8 @@ assert len(KEYS["longest utf-8"].encode()) == 1024
 # What versitygw's POSIX backend cannot hold, because keys are its file names. S3 itself can.
 VERSITYGW_CANNOT = {"dots", "dots first", "dot", "double slash", "first slash", "only slash", "longer segment", "longest",
                     "control", "last slash"}
-CLEAR = {"STORE_UNAVAILABLE", "OBJECT_NOT_FOUND", "MALFORMED", "OBJECT_EXISTS"}
+# OBJECT_CORRUPT: its listing of a key with control characters names another key, and we do not believe that.
+CLEAR = {"STORE_UNAVAILABLE", "OBJECT_NOT_FOUND", "MALFORMED", "OBJECT_EXISTS", "OBJECT_CORRUPT"}
 
 
 def round_trip(system, client, key, data):
@@ -57,18 +58,30 @@ def test_directory(system, client, what):
     round_trip(system, client, KEYS[what], what.encode())
 
 
-@pytest.mark.parametrize("what", KEYS)
+@pytest.mark.parametrize("what", [what for what in KEYS if what not in VERSITYGW_CANNOT])
 def test_versitygw(s3_system, what):
-    client = s3_system.client()
-    if what not in VERSITYGW_CANNOT:
-        round_trip(s3_system, client, KEYS[what], what.encode())
-        return
+    round_trip(s3_system, s3_system.client(), KEYS[what], what.encode())
+
+
+def clearly(call, *arguments):
+    """What a call answers; None when it is refused for a reason that somebody can act upon."""
     try:
-        round_trip(s3_system, client, KEYS[what], what.encode())
+        return call(*arguments)
     except Refused as refusal:
-        # The bucket refused; we say so, and go on.
         assert refusal.reason in CLEAR, refusal
         assert refusal.record is not None
+        return None
+
+
+@pytest.mark.parametrize("what", sorted(VERSITYGW_CANNOT))
+def test_what_versitygw_cannot_hold(s3_system, what):
+    """Its answer is passed on clearly: never other bytes, never a wrong name, and the service goes on."""
+    client, key, data = s3_system.client(), KEYS[what], what.encode()
+    stored = clearly(client.store, s3_system.propose("PUT", key), data)
+    fetched = clearly(client.fetch, s3_system.propose("GET", key))
+    assert fetched is None or (stored and fetched.data == data)
+    clearly(client.list, s3_system.propose("LIST", key))
+    clearly(client.remove, s3_system.propose("DELETE", key))
     round_trip(s3_system, client, f"after-{len(what)}", b"goes on")
 
 

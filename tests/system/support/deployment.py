@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from support import dsse, pki, s3
 from support.client import Client
 from support.process import Daemon, run
-from support.token import MODULE, TokenStore
+from support.softhsm import MODULE, TokenStore
 
 BACKEND, AUDITOR, OPERATOR = "backend.test.example", "auditor.test.example", "operator.test.example"
 

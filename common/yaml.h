@@ -82,4 +82,7 @@ must_check enum err_code yaml_load(const char *path, const struct yaml_type *typ
  * yaml_free of its own, calls it through the symbol table, and would get ours. */
 void yaml_free(const struct yaml_type *type, void *out) __asm__("twokey_yaml_free");
 
+/* The name that is nearest to the word, when it is near enough to have been meant; else NULL. */
+const char *yaml_nearest(struct span word, const char *const *names, size_t n);
+
 #endif

@@ -44,8 +44,7 @@ static size_t distance(const uint8_t *a, size_t a_len, const char *b, size_t b_l
 	return above[b_len];
 }
 
-/* The nearest name, when it is near enough to have been meant. */
-static const char *nearest(struct span word, const char *const *names, size_t n)
+const char *yaml_nearest(struct span word, const char *const *names, size_t n)
 {
 	const char *best = NULL;
 	size_t best_distance = (word.len + 2) / 3 + 1;
@@ -64,7 +63,7 @@ static const char *nearest(struct span word, const char *const *names, size_t n)
 
 void yaml_suggest(struct span word, const char *const *names, size_t n, struct buf *out)
 {
-	const char *near = nearest(word, names, n);
+	const char *near = yaml_nearest(word, names, n);
 	if (near) {
 		buf_printf(out, "; did you mean \"%s\"?", near);
 		return;

@@ -43,10 +43,21 @@ void policy_free(struct policy *policy)
 	for (size_t i = 0; i < policy->n; i++)
 		policy_rule_done(&policy->rules[i]);
 	free(policy->rules);
+	for (size_t i = 0; i < policy->n_limits; i++)
+		policy_globs_done(&policy->limits[i].only);
+	free(policy->limits);
 	free(policy);
 }
 
 size_t policy_count(const struct policy *policy)
 {
 	return policy->n;
+}
+
+bool policy_asks_countries(const struct policy *policy)
+{
+	for (size_t i = 0; i < policy->n; i++)
+		if (policy->rules[i].countries)
+			return true;
+	return false;
 }

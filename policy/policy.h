@@ -89,6 +89,16 @@ typedef void (*policy_explainer)(void *user, const struct policy_verdict *verdic
 void policy_explain(const struct policy *policy, const struct policy_request *request, policy_explainer tell,
                     void *user, struct policy_decision *ret);
 
+/* How much is allowed of one vendor key, or of one user. 0: no limit. */
+enum policy_limit_kind { POLICY_PER_VENDOR_KEY = 1, POLICY_PER_USER = 2 };
+struct policy_limit {
+	uint64_t requests_per_minute, bytes_per_hour;
+};
+/* The first of the rule file's limits that is for this vendor key or user; all 0 when there is none. */
+void policy_limit(const struct policy *policy, enum policy_limit_kind per, const char *name, struct policy_limit *ret);
+/* Some rule asks for the client's country. */
+bool policy_asks_countries(const struct policy *policy);
+
 /* The glob of a rule's `objects`: `*` matches within one path segment, `**` across segments, a double star and a slash
  * at the start of a segment any number of whole segments, `?` one character other than '/', `[a-z]` and `[!a-z]` a
  * class of ASCII characters, `\` takes the next character literally. Matches exact bytes; time grows linearly with the

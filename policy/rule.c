@@ -12,6 +12,11 @@ static bool any_glob(const struct policy_globs *globs, glob_test test, const cha
 	return globs->n == 0;
 }
 
+bool policy_globs_match(const struct policy_globs *globs, const char *text)
+{
+	return any_glob(globs, policy_glob_accepts, text);
+}
+
 static bool operation_matches(const struct policy_rule *rule, const struct policy_request *request)
 {
 	if (request->operation < POLICY_GET || request->operation > POLICY_DELETE)
@@ -21,22 +26,22 @@ static bool operation_matches(const struct policy_rule *rule, const struct polic
 
 static bool vendor_key_matches(const struct policy_rule *rule, const struct policy_request *request)
 {
-	return any_glob(&rule->vendor_keys, policy_glob_accepts, request->vendor_key);
+	return policy_globs_match(&rule->vendor_keys, request->vendor_key);
 }
 
 static bool account_matches(const struct policy_rule *rule, const struct policy_request *request)
 {
-	return any_glob(&rule->accounts, policy_glob_accepts, request->account);
+	return policy_globs_match(&rule->accounts, request->account);
 }
 
 static bool user_matches(const struct policy_rule *rule, const struct policy_request *request)
 {
-	return any_glob(&rule->users, policy_glob_accepts, request->user);
+	return policy_globs_match(&rule->users, request->user);
 }
 
 static bool bucket_matches(const struct policy_rule *rule, const struct policy_request *request)
 {
-	return any_glob(&rule->buckets, policy_glob_accepts, request->bucket);
+	return policy_globs_match(&rule->buckets, request->bucket);
 }
 
 /* A LIST shows everything below its prefix: allowed only when all of that is, denied as soon as some of it is. */
@@ -123,7 +128,7 @@ unsigned policy_rule_misses(const struct policy_rule *rule, const struct policy_
 	return misses;
 }
 
-static void globs_done(struct policy_globs *globs)
+void policy_globs_done(struct policy_globs *globs)
 {
 	for (size_t i = 0; i < globs->n; i++)
 		policy_glob_free(globs->items[i]);
@@ -132,11 +137,11 @@ static void globs_done(struct policy_globs *globs)
 
 void policy_rule_done(struct policy_rule *rule)
 {
-	globs_done(&rule->buckets);
-	globs_done(&rule->objects);
-	globs_done(&rule->accounts);
-	globs_done(&rule->users);
-	globs_done(&rule->vendor_keys);
+	policy_globs_done(&rule->buckets);
+	policy_globs_done(&rule->objects);
+	policy_globs_done(&rule->accounts);
+	policy_globs_done(&rule->users);
+	policy_globs_done(&rule->vendor_keys);
 	policy_network_set_free(rule->networks);
 	free(rule->countries);
 	policy_hours_free(rule->hours);

@@ -27,9 +27,17 @@ struct policy_rule {
 	unsigned require;                     /* bits of POLICY_CONSENT and POLICY_PURPOSE */
 };
 
+struct policy_limit_rule {
+	enum policy_limit_kind per;
+	struct policy_globs only; /* absent: each of the kind */
+	struct policy_limit limit;
+};
+
 struct policy {
 	struct policy_rule *rules;
 	size_t n;
+	struct policy_limit_rule *limits;
+	size_t n_limits;
 };
 
 /* The first condition that does not hold, or POLICY_NO_CONDITION. */
@@ -40,6 +48,9 @@ bool policy_rule_concerns(const struct policy_rule *rule, const struct policy_re
 /* Bits 1 << enum policy_condition: the circumstances that the rule asks about; those that do not hold. */
 unsigned policy_rule_asks(const struct policy_rule *rule);
 unsigned policy_rule_misses(const struct policy_rule *rule, const struct policy_request *request);
+/* Some glob accepts the text, or there is none. */
+bool policy_globs_match(const struct policy_globs *globs, const char *text);
+void policy_globs_done(struct policy_globs *globs);
 void policy_rule_done(struct policy_rule *rule);
 
 #endif

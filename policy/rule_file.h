@@ -8,7 +8,7 @@
 /* What stands in the file, before it is compiled. */
 struct policy_file {
 	uint64_t version;
-	struct yaml_list rules;
+	struct yaml_list rules, limits;
 };
 
 extern const struct yaml_type policy_file_type; /* of a struct policy_file */

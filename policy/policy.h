@@ -99,6 +99,58 @@ void policy_limit(const struct policy *policy, enum policy_limit_kind per, const
 /* Some rule asks for the client's country. */
 bool policy_asks_countries(const struct policy *policy);
 
+/* ---- rates ---- */
+
+/* Token buckets by key: how often, or how much, within some time. A bucket starts full, holds `amount`, and refills by
+ * `amount` in each period. Bounded memory; thread-safe. */
+struct policy_rates;
+struct policy_rate {
+	uint64_t amount;    /* at least 1 */
+	uint64_t period_ms; /* at least 1 */
+};
+enum policy_rate_use {
+	POLICY_RATE_TAKE,   /* takes the amount, when there is that much: true */
+	POLICY_RATE_LOOK,   /* is anything left? Takes nothing */
+	POLICY_RATE_CHARGE, /* takes the amount, into debt if need be: true */
+};
+
+/* Remembers about `keys` keys; when more come, those are forgotten that have used least of their share. */
+struct policy_rates *policy_rates_new(size_t keys);
+void policy_rates_free(struct policy_rates *rates); /* accepts NULL */
+/* now_us is monotonic. */
+bool policy_rates_use(struct policy_rates *rates, struct span key, const struct policy_rate *rate,
+                      enum policy_rate_use use, uint64_t amount, int64_t now_us);
+
+/* ---- countries ---- */
+
+/* A country database in MaxMind's format (GeoLite2-Country, and others that have country.iso_code), taken up anew when
+ * the file is replaced. Thread-safe. */
+struct policy_countries;
+
+#define POLICY_COUNTRIES_OLD_DAYS 60
+/* A file that went missing or is broken, perhaps since it is just being written, may be that for so long; meanwhile the
+ * last good one serves. Afterwards no country is known. */
+#define POLICY_COUNTRIES_GRACE_MS 60000
+
+struct policy_countries_state {
+	bool loaded; /* by this very call */
+	bool usable; /* else every country is unknown */
+	bool old;    /* built more than POLICY_COUNTRIES_OLD_DAYS ago: addresses have moved since */
+	int64_t built_ms;
+};
+
+/* Reads nothing yet. */
+struct policy_countries *policy_countries_new(const char *path);
+void policy_countries_free(struct policy_countries *countries); /* accepts NULL */
+/* Looks at the file, and reads it when it is another one than before: call it at the start and every few seconds.
+ * ERR_NOT_FOUND, ERR_CORRUPT, ERR_INVALID or ERR_UNAVAILABLE: the file is unusable. *ret is set in any case. */
+must_check enum err_code policy_countries_refresh(struct policy_countries *countries, int64_t now_ms,
+                                                  struct policy_countries_state *ret, struct err *err);
+/* "DE", or "" when it is not known. Never blocks, never allocates. `countries` may be NULL: none is known. */
+void policy_country(struct policy_countries *countries, const struct ip_addr *addr, char out[3]);
+
+/* ---- globs ---- */
+
 /* The glob of a rule's `objects`: `*` matches within one path segment, `**` across segments, a double star and a slash
  * at the start of a segment any number of whole segments, `?` one character other than '/', `[a-z]` and `[!a-z]` a
  * class of ASCII characters, `\` takes the next character literally. Matches exact bytes; time grows linearly with the

@@ -7,6 +7,7 @@
 #include "common/ip.h"
 #include "common/reason.h"
 #include "common/span.h"
+#include "policy/restrictions.h"
 
 struct policy;
 

@@ -252,7 +252,8 @@ static void test_slow_disk(void **state)
 		sem_post(&release);
 	await_service(&ledger);
 	assert_int_equal(committed(&ledger), 4);
-	commit_denial(&ledger);
+	ledger_close(&ledger);
+	assert_int_equal(scan_count(ledger.directory), 4);
 }
 
 #define LEDGER_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -39,6 +39,7 @@ fi
 echo "test tools: $("$go" version)"
 
 work=$tools/go-work
+export GOENV="${GOENV:-${XDG_CONFIG_HOME:-$HOME/.config}/go/env}" XDG_CONFIG_HOME="$work/config" # its telemetry
 trap 'rm -rf "$work"' EXIT
 for module in "$grpcurl" "$versitygw"; do
 	echo "test tools: $module"

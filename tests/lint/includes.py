@@ -44,6 +44,7 @@ ALL_PUBLIC = {"common", "proto", "server"}
 # Generated headers, by who may speak those messages.
 GENERATED = {
     "twokey/v1/": {"audit", "transaction", "server", "cli"},
+    "grpc/health/": {"rpc", "cli"},
     "grpc/": {"rpc"},
     "google/": {"common", "audit", "transaction", "rpc", "server", "cli"},
 }
@@ -58,7 +59,7 @@ OWNERS = {
     "zlib.h": {"audit"},
     "curl/": {"s3client"},
     "expat.h": {"s3client"},
-    "grpc/": {"rpc"},
+    "grpc/": {"rpc", "cli"},
     "microhttpd.h": {"rpc"},
     "gnutls/": {"rpc"},
     "openssl/engine.h": {"rpc"},
@@ -154,7 +155,7 @@ def compile_alone(name, flags):
 
 def compile_flags(generated):
     flags = subprocess.run(["pkg-config", "--cflags", *PACKAGES], capture_output=True, text=True, check=True)
-    return ["-I.", f"-isystem{os.path.abspath(generated)}", *flags.stdout.split()]
+    return ["-I.", f"-isystem{os.path.abspath(generated)}", '-DTEST_SOURCE_DIR="tests"', *flags.stdout.split()]
 
 
 def main():

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Measures the release build: every bench_* program, then the service as its clients see it. Numbers are of this machine,
+# at this moment; compare them within one run. Arguments go to bench/service.py.
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD
+folder=build/bench
+rm -rf "$folder"
+mkdir -p "$folder"
+for program in build/release/bench/bench_*; do
+	[ -x "$program" ] || continue
+	echo "== $(basename "$program")"
+	"$program" "$folder"
+done
+echo "== service"
+export PATH="$root/build/tools/bin:$PATH" PYTHONDONTWRITEBYTECODE=1
+build/tools/venv/bin/python3 bench/service.py --binary build/release/twokey --folder "$folder" "$@"
+rm -rf "$folder"

@@ -1,6 +1,7 @@
 #include "s3client/http_pool.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,6 +18,10 @@ struct http_pool {
 
 static void global_init(void)
 {
+	/* OpenSSL writes to a connection that the server has closed without MSG_NOSIGNAL. */
+	struct sigaction action;
+	if (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
+		signal(SIGPIPE, SIG_IGN);
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
 		fputs("twokey: libcurl cannot be initialised\n", stderr);
 		abort();

@@ -41,6 +41,7 @@ struct s3_call {
 	const struct sigv4_pair *headers; /* signed too; names in lower case */
 	size_t n_headers;
 	struct span body;
+	const uint8_t *sha256; /* of the body, when the caller has it already; 32 bytes */
 	const struct store_cancel *cancel;
 	bool stream; /* leave the body of a success to be read from reply.exchange */
 };
@@ -77,7 +78,7 @@ must_check enum err_code s3_object_read(const struct http_exchange *exchange, st
 must_check enum err_code s3_head_object(struct s3_store *store, const char *key, const char *version_id,
                                         const struct store_cancel *cancel, struct store_object *ret, char **ret_sha256,
                                         struct err *err);
-/* The text without the quotes around it. Heap. */
+/* The text without the quotes around it; "" for NULL. Heap. */
 char *s3_unquote(const char *etag);
 
 enum err_code s3_check(struct store *store, struct err *err);

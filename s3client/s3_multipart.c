@@ -39,7 +39,7 @@ static enum err_code open_upload(struct s3_upload *upload, struct err *err)
 	return code;
 }
 
-static void remember(struct s3_upload *upload, const char *etag, struct span bytes)
+static void remember(struct s3_upload *upload, const char *etag, const uint8_t sha256[32])
 {
 	if (upload->n_sent == upload->cap_sent) {
 		unsigned cap = upload->cap_sent ? upload->cap_sent * 2 : 16;
@@ -52,14 +52,16 @@ static void remember(struct s3_upload *upload, const char *etag, struct span byt
 	}
 	struct s3_sent_part *part = &upload->sent[upload->n_sent++];
 	part->etag = xstrdup(etag);
-	text_sha256(bytes, part->sha256);
+	memcpy(part->sha256, sha256, sizeof part->sha256);
 }
 
 static enum err_code send_part(struct s3_upload *upload, struct err *err)
 {
 	struct span body = span_of(upload->part.data, upload->part.len);
+	uint8_t digest[32];
+	text_sha256(body, digest);
 	autobuf struct buf sha256 = {0};
-	s3_checksum(body, &sha256);
+	text_base64(span_of(digest, sizeof digest), &sha256);
 	char number[16];
 	snprintf(number, sizeof number, "%u", upload->n_sent + 1);
 	const struct sigv4_pair query[] = {{"partNumber", number}, {"uploadId", upload->upload_id}};
@@ -72,6 +74,7 @@ static enum err_code send_part(struct s3_upload *upload, struct err *err)
 	                       .headers = &header,
 	                       .n_headers = 1,
 	                       .body = body,
+	                       .sha256 = digest,
 	                       .cancel = upload->put.cancel};
 	struct s3_reply reply = {0};
 	enum err_code code = s3_send(upload->store, &call, &reply, err);
@@ -79,7 +82,7 @@ static enum err_code send_part(struct s3_upload *upload, struct err *err)
 	if (code == ERR_OK && (!etag || !etag[0] || strlen(etag) > ETAG_BYTES_MAX))
 		code = err_set(err, ERR_CORRUPT, 0, "UploadPart: S3 gave the part no ETag");
 	if (code == ERR_OK)
-		remember(upload, etag, body);
+		remember(upload, etag, digest);
 	s3_reply_done(&reply);
 	return code;
 }
@@ -117,7 +120,9 @@ static void composite_checksum(const struct s3_upload *upload, struct buf *out)
 	autobuf struct buf hashes = {0};
 	for (unsigned i = 0; i < upload->n_sent; i++)
 		buf_append(&hashes, span_of(upload->sent[i].sha256, 32));
-	s3_checksum(buf_span(&hashes), out);
+	uint8_t digest[32];
+	text_sha256(buf_span(&hashes), digest);
+	text_base64(span_of(digest, sizeof digest), out);
 	buf_printf(out, "-%u", upload->n_sent);
 }
 

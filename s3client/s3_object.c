@@ -7,9 +7,11 @@
 
 char *s3_unquote(const char *etag)
 {
-	size_t len = etag ? strlen(etag) : 0;
+	if (!etag)
+		return xstrdup("");
+	size_t len = strlen(etag);
 	bool quoted = len >= 2 && etag[0] == '"' && etag[len - 1] == '"';
-	return quoted ? xstrndup(etag + 1, len - 2) : xstrdup(etag ? etag : "");
+	return quoted ? xstrndup(etag + 1, len - 2) : xstrdup(etag);
 }
 
 /* "bytes 5-9/100" gives 100. */

@@ -30,13 +30,6 @@ void s3_put_headers_done(struct s3_put_headers *headers)
 		free(headers->names[i]);
 }
 
-void s3_checksum(struct span bytes, struct buf *out)
-{
-	uint8_t digest[32];
-	text_sha256(bytes, digest);
-	text_base64(span_of(digest, sizeof digest), out);
-}
-
 /* ---- was it us? ---- */
 
 static bool same_object(const struct s3_upload *upload, const struct store_object *object)
@@ -82,7 +75,9 @@ static enum err_code put_object(struct s3_upload *upload, struct store_object *r
 {
 	struct span body = span_of(upload->part.data, upload->part.len);
 	autobuf struct buf sha256 = {0};
-	s3_checksum(body, &sha256);
+	uint8_t digest[32];
+	text_sha256(body, digest);
+	text_base64(span_of(digest, sizeof digest), &sha256);
 	struct s3_put_headers headers;
 	s3_put_headers_init(&headers, upload);
 	s3_put_headers_add(&headers, "x-amz-checksum-sha256", buf_cstr(&sha256));
@@ -94,6 +89,7 @@ static enum err_code put_object(struct s3_upload *upload, struct store_object *r
 	                       .headers = headers.pairs,
 	                       .n_headers = headers.n,
 	                       .body = body,
+	                       .sha256 = digest,
 	                       .cancel = upload->put.cancel};
 	struct s3_reply reply = {0};
 	enum err_code code = s3_send(upload->store, &call, &reply, err);

@@ -230,25 +230,35 @@ static bool may_have_happened(const struct s3_reply *reply)
 	return reply->status == 0 || reply->status >= 500 || reply->status == 409 || reply->status < 300;
 }
 
+static enum err_code attempts(struct operation *op, struct err *err)
+{
+	for (unsigned failed = 0;; failed++) {
+		enum err_code code = attempt(op, err);
+		if (code == ERR_OK)
+			return ERR_OK;
+		if (may_have_happened(op->reply))
+			op->reply->uncertain = true;
+		if (!op->verdict.retry || failed + 1 == S3_ATTEMPTS)
+			return code;
+		struct wait wait = {op->call->cancel, op->store->clock};
+		code = wait_sleep(&wait, backoff_ms(failed, op->verdict.slow), err);
+		if (code != ERR_OK)
+			return code;
+	}
+}
+
 enum err_code s3_send(struct s3_store *store, const struct s3_call *call, struct s3_reply *reply, struct err *err)
 {
 	struct operation op = {.store = store, .call = call, .reply = reply};
 	uint8_t digest[32];
-	text_sha256(call->body, digest);
-	text_hex(span_of(digest, sizeof digest), op.payload_hash);
-	for (unsigned failed = 0;; failed++) {
-		enum err_code code = attempt(&op, err);
-		if (code == ERR_OK)
-			return ERR_OK;
-		if (may_have_happened(reply))
-			reply->uncertain = true;
-		if (!op.verdict.retry || failed + 1 == S3_ATTEMPTS)
-			return code;
-		struct wait wait = {call->cancel, store->clock};
-		code = wait_sleep(&wait, backoff_ms(failed, op.verdict.slow), err);
-		if (code != ERR_OK)
-			return code;
-	}
+	if (!call->sha256)
+		text_sha256(call->body, digest);
+	text_hex(span_of(call->sha256 ? call->sha256 : digest, sizeof digest), op.payload_hash);
+	struct err last = {0}; /* a failure that the next attempt made good is none of the caller's */
+	enum err_code code = attempts(&op, &last);
+	if (code != ERR_OK && err)
+		*err = last;
+	return code;
 }
 
 void s3_reply_done(struct s3_reply *reply)

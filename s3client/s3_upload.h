@@ -34,9 +34,6 @@ void s3_put_headers_init(struct s3_put_headers *headers, const struct s3_upload 
 void s3_put_headers_add(struct s3_put_headers *headers, const char *name, const char *value);
 void s3_put_headers_done(struct s3_put_headers *headers);
 
-/* SHA-256 in base64, as x-amz-checksum-sha256 has it. */
-void s3_checksum(struct span bytes, struct buf *out);
-
 /* After an answer was lost: is the object there the one that this upload wrote? It is when the length, the type, the
  * metadata and S3's own checksum of the content are the same. */
 bool s3_upload_is_there(struct s3_upload *upload, const char *sha256, struct store_object *ret);

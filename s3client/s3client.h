@@ -69,6 +69,8 @@ struct s3_options {
 	struct s3_credentials credentials;
 	const struct clock *clock;
 };
+/* clock and credentials.user stay as long as the store; the texts are copied. SIGPIPE is ignored from then on, unless
+ * the process has a handler for it. */
 must_check enum err_code store_open_s3(const struct s3_options *options, struct store **ret, struct err *err);
 
 /* A local directory (made when missing, 0700). Writes are atomic and durable. */

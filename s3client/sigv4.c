@@ -89,7 +89,7 @@ static void append_trimmed(struct buf *out, const char *value)
 
 void sigv4_signed_headers(const struct sigv4_request *request, struct buf *out)
 {
-	size_t order[SIGV4_PAIRS_MAX];
+	size_t order[SIGV4_PAIRS_MAX] = {0};
 	header_order(request, order);
 	for (size_t i = 0; i < request->n_headers; i++) {
 		if (i > 0)
@@ -106,7 +106,7 @@ void sigv4_canonical_request(const struct sigv4_request *request, struct buf *ou
 	buf_append_byte(out, '\n');
 	sigv4_canonical_query(request->query, request->n_query, out);
 	buf_append_byte(out, '\n');
-	size_t order[SIGV4_PAIRS_MAX];
+	size_t order[SIGV4_PAIRS_MAX] = {0};
 	header_order(request, order);
 	for (size_t i = 0; i < request->n_headers; i++) {
 		buf_append_str(out, request->headers[order[i]].name);

@@ -184,13 +184,16 @@ enum err_code store_upload_commit(struct store_upload *upload, struct store_obje
 {
 	enum err_code code = upload->failed;
 	struct store_object object = {0};
+	struct err why = {0}; /* also of a failure that turned out to be none */
 	if (code != ERR_OK)
-		err_set(err, code, 0, "the upload has failed before");
+		err_set(&why, code, 0, "the upload has failed before");
 	else
-		code = upload->ops->upload_commit(upload, &object, err);
+		code = upload->ops->upload_commit(upload, &object, &why);
 	upload->ops->upload_abort(upload);
 	if (code == ERR_OK)
 		*ret = object;
+	else if (err)
+		*err = why;
 	return code;
 }
 

@@ -98,6 +98,22 @@ const char *rpc_metadata(const struct rpc_call *call, const char *key)
 	return NULL;
 }
 
+bool rpc_metadata_all(const struct rpc_call *call, const char *key, struct buf *out)
+{
+	bool found = false;
+	for (size_t i = 0; i < call->metadata.count; i++) {
+		if (!key_is(&call->metadata.metadata[i], key))
+			continue;
+		struct span value = rpc_slice_span(&call->metadata.metadata[i].value);
+		if (found)
+			buf_append_str(out, ", ");
+		for (size_t k = 0; k < value.len; k++)
+			buf_append_byte(out, value.ptr[k] ? value.ptr[k] : '?');
+		found = true;
+	}
+	return found;
+}
+
 void rpc_call_info_done(struct rpc_call *call)
 {
 	for (size_t i = 0; call->metadata_text && i < call->metadata.count; i++)

@@ -52,8 +52,11 @@ struct rpc_server_options {
 	unsigned max_connections_per_address; /* 0: 250; of an IPv6 client the /64 counts */
 	unsigned max_calls;                   /* unary handlers at once; 0: 64 */
 	unsigned max_streams;                 /* streaming handlers at once; 0: 256 */
-	unsigned handshake_timeout_ms;        /* 0: 10000 */
-	unsigned idle_timeout_ms;             /* a connection without calls; 0: 300000 */
+	/* Received bytes that no handler has taken yet, all connections together; beyond it streams are cut off with
+	 * EXHAUSTED. 0: 256 MiB. */
+	size_t max_buffered_bytes;
+	unsigned handshake_timeout_ms; /* 0: 10000 */
+	unsigned idle_timeout_ms;      /* a connection without calls; 0: 300000 */
 };
 
 /* Binds, starts polling and serving. The descriptors and what `user` points to must outlive the server; the rest of the
@@ -100,6 +103,9 @@ const char *rpc_method_path(const struct rpc_call *call);
 bool rpc_peer(const struct rpc_call *call, struct ip_addr *ret);
 /* First value of a metadata key (lower case), or NULL. ASCII only. */
 const char *rpc_metadata(const struct rpc_call *call, const char *key);
+/* All values of a metadata key in their order, joined by ", " as in HTTP (RFC 9110 section 5.3), with no NUL within.
+ * False: there is none. */
+bool rpc_metadata_all(const struct rpc_call *call, const char *key, struct buf *out);
 
 /* The verified client certificate. */
 struct rpc_identity {

@@ -14,6 +14,7 @@
 #include "rpc/tls.h"
 
 #define OWN_MESSAGE_MAX  4096
+#define BUFFERED_MAX     ((size_t)256 << 20)
 #define PORT_TRIES       50
 #define REFUSAL_THREADS  2
 #define REFUSAL_BACKLOG  128
@@ -107,9 +108,23 @@ static unsigned largest_message(const struct rpc_server *server)
 	return (unsigned)largest;
 }
 
+/* The core checks a message's size only when it has received all of it, up to 4 GiB: this is what bounds the memory
+ * that strangers can fill. Over it, the core cuts off streams. */
+static grpc_arg quota_arg(size_t bytes)
+{
+	grpc_resource_quota *quota = grpc_resource_quota_create("twokey");
+	grpc_resource_quota_resize(quota, bytes);
+	grpc_arg arg = {.type = GRPC_ARG_POINTER, .key = (char *)GRPC_ARG_RESOURCE_QUOTA};
+	arg.value.pointer.p = quota;
+	arg.value.pointer.vtable = grpc_resource_quota_arg_vtable();
+	return arg;
+}
+
 static void core_create(struct rpc_server *server, const struct rpc_server_options *options)
 {
+	grpc_arg quota = quota_arg(OR_DEFAULT(options->max_buffered_bytes, BUFFERED_MAX));
 	grpc_arg args[] = {
+	    quota,
 	    int_arg(GRPC_ARG_ALLOW_REUSEPORT, 0), /* two servers must not share a port unnoticed */
 	    int_arg(GRPC_ARG_MAX_CONCURRENT_STREAMS, 128),
 	    int_arg(GRPC_ARG_MAX_METADATA_SIZE, 16 << 10),
@@ -127,6 +142,7 @@ static void core_create(struct rpc_server *server, const struct rpc_server_optio
 	};
 	grpc_channel_args all = {sizeof(args) / sizeof(args[0]), args};
 	server->core = grpc_server_create(&all, NULL);
+	grpc_resource_quota_unref(quota.value.pointer.p);
 	server->queue = rpc_cq_new_server();
 	grpc_server_register_completion_queue(server->core, server->queue, NULL);
 }

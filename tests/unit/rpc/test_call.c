@@ -35,31 +35,46 @@ static void down(struct rpc_call *call, void *user)
 	rpc_finish(call, code, err.text, NULL);
 }
 
+/* How the last upload looked to its handler; done's lock guards it. */
 struct upload {
-	struct signal_flag done;
 	enum err_code code;
 	size_t bytes;
 	bool cancelled;
 };
-static struct upload upload = {.done = SIGNAL_FLAG_INIT};
+static struct signal_flag done = SIGNAL_FLAG_INIT;
+static struct upload last_upload;
 
 static void up(struct rpc_call *call, void *user)
 {
-	struct upload *u = user;
+	(void)user;
+	struct upload u = {0};
 	struct err err = {0};
 	autobuf struct buf message = {0};
 	bool end = false;
 	enum err_code code;
 	while ((code = rpc_recv(call, &message, &end, &err)) == ERR_OK && !end)
-		u->bytes += message.len;
-	u->code = code;
-	u->cancelled = rpc_cancelled(call);
+		u.bytes += message.len;
+	u.code = code;
+	u.cancelled = rpc_cancelled(call);
 	autobuf struct buf answer = {0};
-	buf_printf(&answer, "%zu", u->bytes);
+	buf_printf(&answer, "%zu", u.bytes);
 	if (code == ERR_OK)
 		code = rpc_send(call, buf_span(&answer), NULL, &err);
 	rpc_finish(call, code, err.text, NULL);
-	flag_add(&u->done, 1);
+	pthread_mutex_lock(&done.lock);
+	last_upload = u;
+	done.value++;
+	pthread_cond_broadcast(&done.changed);
+	pthread_mutex_unlock(&done.lock);
+}
+
+static struct upload upload_wait(int at_least)
+{
+	flag_wait(&done, at_least);
+	pthread_mutex_lock(&done.lock);
+	struct upload u = last_upload;
+	pthread_mutex_unlock(&done.lock);
+	return u;
 }
 
 static void refuse(struct rpc_call *call, void *user)
@@ -128,7 +143,7 @@ static void facts(struct rpc_call *call, void *user)
 static const struct rpc_method methods[] = {
     {"/t.T/Echo", echo, NULL, MESSAGE_MAX, false},
     {"/t.T/Down", down, NULL, MESSAGE_MAX, true},
-    {"/t.T/Up", up, &upload, 1 << 20, true},
+    {"/t.T/Up", up, NULL, 1 << 20, true},
     {"/t.T/Refuse", refuse, NULL, MESSAGE_MAX, false},
     {"/t.T/Forget", forget, NULL, MESSAGE_MAX, false},
     {"/t.T/Talk", talk, NULL, MESSAGE_MAX, true},
@@ -213,7 +228,7 @@ static void test_client_stream(void **state)
 	assert_ok(rpc_stream_recv(stream, &message, &end, &err), err);
 	assert_string_equal(buf_cstr(&message), "5242880");
 	assert_int_equal(fixture_finish(stream), ERR_OK);
-	flag_wait(&upload.done, 1);
+	struct upload upload = upload_wait(1);
 	assert_int_equal(upload.code, ERR_OK);
 	assert_false(upload.cancelled);
 	fixture_stop(&f);
@@ -230,7 +245,7 @@ static void test_broken_upload_is_not_complete(void **state)
 		send_chunks(stream, 1 + i % 3);
 		rpc_stream_cancel(stream);
 		assert_int_equal(fixture_finish(stream), ERR_CANCELLED);
-		flag_wait(&upload.done, i + 1);
+		struct upload upload = upload_wait(i + 1);
 		assert_int_equal(upload.code, ERR_CANCELLED);
 		assert_true(upload.cancelled);
 	}
@@ -339,7 +354,7 @@ static void test_large_message(void **state)
 		struct rpc_stream *stream = fixture_open(f.client, "/t.T/Up");
 		bool sent = rpc_stream_send(stream, buf_span(&big), NULL, &err) == ERR_OK;
 		assert_int_equal(fixture_finish(stream), sizes[i] <= 1 << 20 ? ERR_OK : ERR_EXHAUSTED);
-		flag_wait(&upload.done, (int)i + 1);
+		struct upload upload = upload_wait((int)i + 1);
 		assert_true(sent || sizes[i] > 1 << 20);
 		assert_int_equal(upload.code, sizes[i] <= 1 << 20 ? ERR_OK : ERR_EXHAUSTED);
 	}

@@ -1,5 +1,7 @@
 #include "server/admit.h"
 
+#include "server/limits.h"
+
 static enum reason check_form(struct request *request, const Twokey__V1__Envelope *envelope)
 {
 	enum err_code code = envelope_from_pb(envelope, &request->envelope, &request->detail);
@@ -12,6 +14,11 @@ static enum reason check_form(struct request *request, const Twokey__V1__Envelop
 		return REASON_MALFORMED;
 	}
 	return REASON_NONE;
+}
+
+static enum reason check_flood(struct request *request)
+{
+	return limits_flood(request) ? REASON_NONE : REASON_FLOOD_LIMIT;
 }
 
 static enum reason check_signature(struct request *request)
@@ -78,7 +85,7 @@ static enum reason check_network(struct request *request)
 static enum reason check_rules(struct request *request)
 {
 	const Twokey__V1__Transaction *transaction = request->transaction;
-	const struct policy_request question = {
+	struct policy_request question = {
 	    .operation = (enum policy_operation)transaction->operation,
 	    .bucket = transaction->bucket,
 	    .object = transaction->object,
@@ -86,19 +93,30 @@ static enum reason check_rules(struct request *request)
 	    .user = transaction->subject,
 	    .vendor_key = request->vendor_key,
 	    .address = request->address,
+	    .time_ms = request_now_ms(request),
+	    .has_consent = transaction->consent && transaction->consent->given_by[0],
+	    .has_purpose = transaction->purpose[0] != '\0',
 	};
+	policy_country(request->deployment->countries, &request->address, question.country);
 	struct policy_decision decision;
-	policy_decide(request->deployment->policy, &question, &decision);
+	policy_decide(request_policy(request), &question, &decision);
 	request->rule = decision.rule;
+	policy_limit(request_policy(request), POLICY_PER_VENDOR_KEY, question.vendor_key, &request->vendor_key_limit);
+	policy_limit(request_policy(request), POLICY_PER_USER, question.user, &request->user_limit);
 	return decision.allowed ? REASON_NONE : decision.reason;
+}
+
+static enum reason check_rates(struct request *request)
+{
+	return limits_admit(request) ? REASON_NONE : REASON_RATE_LIMITED;
 }
 
 bool admit(struct request *request, const Twokey__V1__Envelope *envelope, const Twokey__V1__HolderProof *proof,
            Twokey__V1__Operation operation)
 {
 	static enum reason (*const checks[])(struct request *) = {
-	    check_signature, check_parse,  check_holder,  check_audience, check_operation,
-	    check_time,      check_replay, check_network, check_rules,
+	    check_flood, check_signature, check_parse,   check_holder, check_audience, check_operation,
+	    check_time,  check_replay,    check_network, check_rules,  check_rates,
 	};
 	request->proof = proof;
 	request->operation = operation;

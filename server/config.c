@@ -53,6 +53,7 @@ static const struct yaml_field limits_fields[] = {IN(limits, max_connections, YA
                                                   IN(limits, max_calls, YAML_UINT, .min = 1, .max = 4096),
                                                   IN(limits, max_streams, YAML_UINT, .min = 1, .max = 16384),
                                                   IN(limits, drain, YAML_UINT, .min = 0, .max = 3600),
+                                                  IN(limits, flood, YAML_UINT, .min = 0, .max = 1000000000),
                                                   {0}};
 static const struct yaml_field log_fields[] = {
     IN(log, level, YAML_ENUM, .names = level_names), IN(log, format, YAML_ENUM, .names = format_names), {0}};
@@ -105,6 +106,8 @@ static const struct yaml_field config_fields[] = {
     YAML_FIELD(struct config, ledger, YAML_MAP, .required = true, .item = &ledger_type),
     YAML_FIELD(struct config, vendor_keys, YAML_LIST, .item = &vendor_key_type),
     YAML_FIELD(struct config, rules, YAML_STRING, .hint = "path of a rule file"),
+    YAML_FIELD(struct config, countries_database, YAML_STRING, .hint = "path of a MaxMind country database (.mmdb)"),
+    YAML_FIELD(struct config, trusted_proxies, YAML_STRINGS, .hint = "a list of networks such as 10.0.0.0/24"),
     YAML_FIELD(struct config, lifetime, YAML_MAP, .item = &lifetime_type),
     YAML_FIELD(struct config, buckets, YAML_LIST, .item = &bucket_type),
     YAML_FIELD(struct config, callers, YAML_LIST, .item = &caller_type),
@@ -160,6 +163,7 @@ static void fill_defaults(struct config *config)
 	resolve(config, &config->tls.client_ca);
 	resolve(config, &config->ledger.directory);
 	resolve(config, &config->rules);
+	resolve(config, &config->countries_database);
 	if (strncmp(config->token.pin_source, "file:", 5) == 0) {
 		char *path = xstrdup(config->token.pin_source + 5);
 		resolve(config, &path);
@@ -210,8 +214,23 @@ static enum err_code check_caller(const struct config *config, struct config_cal
 	return ERR_OK;
 }
 
+static enum err_code check_proxies(struct config *config, struct err *err)
+{
+	const struct yaml_strings *texts = &config->trusted_proxies;
+	config->proxies = xcalloc(texts->n, sizeof *config->proxies);
+	for (size_t i = 0; i < texts->n; i++)
+		if (!ip_net_parse(texts->items[i], &config->proxies[i]))
+			return wrong(
+			    config, &texts->marks[i], err,
+			    "`trusted_proxies` are addresses, or networks whose host bits are zero, such as 10.0.0.0/24, not ",
+			    texts->items[i]);
+	return ERR_OK;
+}
+
 static enum err_code check(struct config *config, struct err *err)
 {
+	if (check_proxies(config, err) != ERR_OK)
+		return ERR_INVALID;
 	if (strlen(config->name) > 256 || !config->name[0])
 		return wrong(config, NULL, err, "`name` is 1 to 256 bytes", "");
 	if (config->lifetime.standard > config->lifetime.max)
@@ -222,9 +241,11 @@ static enum err_code check(struct config *config, struct err *err)
 			return code;
 	}
 	if (config->role == CONFIG_VENDOR) {
-		if (config->buckets.n || config->vendor_keys.n || config->rules)
-			return wrong(config, NULL, err,
-			             "`buckets`, `vendor_keys` and `rules` belong to a gatekeeper, not to a vendor", "");
+		if (config->buckets.n || config->vendor_keys.n || config->rules || config->countries_database)
+			return wrong(
+			    config, NULL, err,
+			    "`buckets`, `vendor_keys`, `rules` and `countries_database` belong to a gatekeeper, not to a vendor",
+			    "");
 		return ERR_OK;
 	}
 	if (!config->rules)
@@ -245,7 +266,7 @@ enum err_code config_load(const char *path, struct config *ret, struct err *err)
 {
 	*ret = (struct config){
 	    .lifetime = {.standard = 300, .max = 300},
-	    .limits = {.drain = 30},
+	    .limits = {.drain = 30, .flood = 6000},
 	    .log = {.level = LOG_INFO, .format = LOG_TEXT},
 	    .reflection = true,
 	};
@@ -260,6 +281,7 @@ enum err_code config_load(const char *path, struct config *ret, struct err *err)
 void config_done(struct config *config)
 {
 	free(config->path);
+	free(config->proxies);
 	yaml_free(&config_type, config);
 	*config = (struct config){0};
 }

@@ -3,6 +3,7 @@
 #define TWOKEY_SERVER_CONFIG_H
 
 #include "common/err.h"
+#include "common/ip.h"
 #include "common/log.h"
 #include "common/yaml.h"
 #include "hsm/hsm.h"
@@ -39,7 +40,9 @@ struct config_caller {
 struct config {
 	char *path;
 	int role; /* enum config_role */
-	char *name, *listen, *rules;
+	char *name, *listen, *rules, *countries_database;
+	struct yaml_strings trusted_proxies;
+	struct ip_net *proxies; /* trusted_proxies, parsed */
 	struct {
 		char *certificate, *key, *client_ca;
 	} tls;
@@ -60,6 +63,7 @@ struct config {
 	} lifetime;
 	struct {
 		uint64_t max_connections, max_calls, max_streams, drain; /* drain: seconds */
+		uint64_t flood;                                          /* requests a minute of one address; 0: any number */
 	} limits;
 	struct {
 		int level, format; /* enum log_level, enum log_format */

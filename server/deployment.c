@@ -4,6 +4,7 @@
 
 #include "common/text.h"
 #include "server/bucket.h"
+#include "server/limits.h"
 
 static enum err_code open_token(struct deployment *deployment, struct err *err)
 {
@@ -85,9 +86,15 @@ enum err_code deployment_open(const struct config *config, struct deployment **r
 {
 	struct deployment *deployment = xcalloc(1, sizeof *deployment);
 	deployment->config = config;
+	deployment->limits = limits_new();
+	if (config->countries_database)
+		deployment->countries = policy_countries_new(config->countries_database);
 	enum err_code code = open_token(deployment, err);
 	if (code == ERR_OK && config->role == CONFIG_GATEKEEPER) {
-		code = policy_load(config->rules, &deployment->policy, err);
+		code = rules_open(config->rules, deployment->clock, &deployment->rules, err);
+		if (code == ERR_OK && rules_ask_countries(deployment->rules) && !config->countries_database)
+			log_event(LOG_WARN, "rules ask for countries, but there is no countries_database: no country is known",
+			          "rules", config->rules, NULL);
 		if (code == ERR_OK)
 			code = open_vendor_keys(deployment, err);
 		if (code == ERR_OK)
@@ -110,7 +117,9 @@ void deployment_close(struct deployment *deployment)
 	for (size_t i = 0; i < deployment->n_buckets; i++)
 		bucket_close(&deployment->buckets[i]);
 	free(deployment->buckets);
-	policy_free(deployment->policy);
+	rules_free(deployment->rules);
+	policy_countries_free(deployment->countries);
+	limits_free(deployment->limits);
 	keyring_free(deployment->vendor_keys);
 	keyring_free(deployment->own_key);
 	hsm_free(deployment->hsm);

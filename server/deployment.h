@@ -9,6 +9,7 @@
 #include "rpc/rpc.h"
 #include "s3client/s3client.h"
 #include "server/config.h"
+#include "server/rules.h"
 #include "transaction/transaction.h"
 
 /* A guarded bucket: where its objects are and which KEK wraps their data keys. */
@@ -28,7 +29,9 @@ struct deployment {
 	struct audit *audit;
 	/* Gatekeeper only. */
 	struct keyring *vendor_keys;
-	struct policy *policy;
+	struct rules *rules;
+	struct policy_countries *countries; /* NULL: no database is configured */
+	struct limits *limits;
 	struct bucket *buckets;
 	size_t n_buckets;
 };

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "server/countries.h"
+
 #define PERIOD_S 2
 
 struct health {
@@ -15,11 +17,13 @@ struct health {
 	pthread_cond_t stopping;
 	bool stop;
 	bool healthy;
+	struct countries_watch countries;
 	char trouble[sizeof(struct err)]; /* what the log was last told */
 };
 
 static void look(struct health *health)
 {
+	countries_look(&health->countries, health->deployment);
 	struct err err = {0};
 	bool healthy = deployment_check(health->deployment, &err) == ERR_OK;
 	rpc_server_set_serving(health->rpc, healthy);

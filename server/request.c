@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "common/forwarded.h"
 #include "common/pb.h"
 #include "common/text.h"
 
@@ -10,14 +11,27 @@
 /* No vendor's field is longer in a record than the transaction allows; longer user agents are left out. */
 #define USER_AGENT_MAX 256
 
+/* Whoever connected, or whom a trusted proxy speaks for. */
+static void find_address(struct request *request)
+{
+	const struct config *config = request->deployment->config;
+	struct ip_addr peer;
+	if (!rpc_peer(request->call, &peer))
+		return;
+	autobuf struct buf header = {0};
+	bool forwarded = rpc_metadata_all(request->call, "x-forwarded-for", &header);
+	request->has_address = forwarded_address(&peer, forwarded ? buf_cstr(&header) : NULL, config->proxies,
+	                                         config->trusted_proxies.n, &request->address);
+	if (request->has_address)
+		ip_format(&request->address, request->address_text);
+}
+
 void request_init(struct request *request, struct deployment *deployment, struct rpc_call *call,
                   Twokey__V1__Event event)
 {
 	*request =
 	    (struct request){.deployment = deployment, .call = call, .event = event, .started_us = clock_monotonic_us()};
-	request->has_address = rpc_peer(call, &request->address);
-	if (request->has_address)
-		ip_format(&request->address, request->address_text);
+	find_address(request);
 	request->identity = rpc_call_identity(call);
 }
 
@@ -25,6 +39,14 @@ void request_done(struct request *request)
 {
 	envelope_done(&request->envelope);
 	transaction_free(request->transaction);
+	rules_give_back(request->rules);
+}
+
+const struct policy *request_policy(struct request *request)
+{
+	if (!request->rules)
+		request->rules = rules_take(request->deployment->rules);
+	return request->rules->policy;
 }
 
 int64_t request_now_ms(const struct request *request)

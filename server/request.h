@@ -20,10 +20,12 @@ struct request {
 	const Twokey__V1__HolderProof *proof; /* borrowed from the request message */
 	Twokey__V1__Operation operation;      /* what the method performs; UNSPECIFIED: any */
 	Twokey__V1__Transaction *transaction; /* owned */
-	bool unverified;        /* the transaction's fields come from an envelope whose signature did not hold */
-	const char *vendor_key; /* name of the key that signed first; NULL until verified */
-	const char *rule;       /* that decided; NULL until then */
+	bool unverified;                   /* the transaction's fields come from an envelope whose signature did not hold */
+	const char *vendor_key;            /* name of the key that signed first; NULL until verified */
+	const struct rules_version *rules; /* held from the first look at them on */
+	const char *rule;                  /* that decided; NULL until then; belongs to `rules` */
 	const struct bucket *bucket;
+	struct policy_limit vendor_key_limit, user_limit; /* of the rules that decided */
 
 	uint64_t record; /* of the decision; valid once granted */
 	struct err detail;
@@ -69,6 +71,9 @@ const char *request_identity_name(const struct request *request);
 unsigned request_roles(const struct request *request);
 
 int64_t request_now_ms(const struct request *request);
+
+/* The rules by which this request is decided: one version from its first question to its end. Gatekeepers only. */
+const struct policy *request_policy(struct request *request);
 
 /* Why did a layer below fail? For transfers: the reason that a client and the record get. */
 enum reason request_reason_of(const struct request *request, enum err_code code);

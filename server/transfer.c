@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/text.h"
+#include "server/limits.h"
 
 static bool cancelled(void *user)
 {
@@ -36,6 +37,7 @@ void transfer_count(struct transfer *transfer, struct span plain)
 {
 	transfer_hash_more(transfer, plain);
 	transfer->bytes += plain.len;
+	limits_charge(transfer->request, plain.len);
 }
 
 void transfer_hash(struct transfer *transfer)

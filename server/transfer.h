@@ -24,7 +24,7 @@ struct transfer {
 void transfer_init(struct transfer *transfer, struct request *request);
 void transfer_done(struct transfer *transfer);
 
-/* Counts and hashes plain bytes; hashes only. */
+/* Counts, charges and hashes plain bytes; hashes only. */
 void transfer_count(struct transfer *transfer, struct span plain);
 void transfer_hash_more(struct transfer *transfer, struct span bytes);
 /* Ends the counting: sets sha256. Idempotent. */

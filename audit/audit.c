@@ -88,6 +88,22 @@ enum err_code audit_read(struct audit *audit, uint64_t index, struct buf *out, s
 	return code;
 }
 
+void audit_position(struct audit *audit, struct audit_position *ret)
+{
+	audit_log_position(audit->log, ret);
+}
+
+void audit_position_at(struct audit *audit, int64_t time_ms, struct audit_position *ret)
+{
+	audit_log_position_at(audit->log, time_ms, ret);
+}
+
+enum err_code audit_replay(struct audit *audit, Twokey__V1__Event event, struct audit_position *position,
+                           bool (*each)(uint64_t index, struct span record, void *user), void *user, struct err *err)
+{
+	return audit_log_replay(audit->log, event, position, each, user, err);
+}
+
 enum err_code audit_search(struct audit *audit, const Twokey__V1__SearchRequest *request, unsigned timeout_ms,
                            bool (*each)(uint64_t index, struct span record, void *user), void *user,
                            struct audit_search_result *ret, struct err *err)

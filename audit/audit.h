@@ -69,6 +69,23 @@ void audit_progress(struct audit *audit, uint64_t *ret_committed, uint64_t *ret_
 /* One record's exact bytes (a serialised Record). ERR_NOT_FOUND beyond the end; ERR_CORRUPT when it does not verify. */
 must_check enum err_code audit_read(struct audit *audit, uint64_t index, struct buf *out, struct err *err);
 
+/* A place in the log: how many records stand before it, and the chain over them (docs/AUDIT.md). All zero: the
+ * beginning. */
+struct audit_position {
+	uint64_t next;
+	uint8_t chain[32];
+};
+/* The end of what is durable. */
+void audit_position(struct audit *audit, struct audit_position *ret);
+/* A place before which every record is older than that time; not the last such place. */
+void audit_position_at(struct audit *audit, int64_t time_ms, struct audit_position *ret);
+/* Reads on from a position, to the end of what is durable now, in order: verifies checksum and chain of every record,
+ * calls back with those of one event (EVENT_UNSPECIFIED: all), and moves the position along; the callback returns false
+ * to stop. ERR_PRECONDITION: this log does not have that position; ERR_CORRUPT: it does not verify, and says where. */
+must_check enum err_code audit_replay(struct audit *audit, Twokey__V1__Event event, struct audit_position *position,
+                                      bool (*each)(uint64_t index, struct span record, void *user), void *user,
+                                      struct err *err);
+
 /* Newest first. Calls back with each record's exact bytes; the callback returns false to stop. `request` as in
  * audit.proto. ERR_INVALID: request; ERR_UNAVAILABLE: the index is broken (deciding goes on); ERR_DEADLINE:
  * wait_for_index did not become searchable within timeout_ms, or the search took longer (0: a wait that only looks,

@@ -51,7 +51,8 @@ struct audit_log {
 
 	uint64_t follow_at; /* `progress` is signalled from this count on */
 
-	_Atomic(uint64_t) committed; /* records that are durable; grows under the lock */
+	_Atomic(uint64_t) committed;                /* records that are durable; grows under the lock */
+	uint8_t committed_chain[AUDIT_CHAIN_BYTES]; /* after them; under the lock */
 
 	/* The committer's, after open. */
 	int fd;
@@ -93,6 +94,14 @@ struct audit_reader {
 must_check enum err_code audit_log_read(struct audit_log *log, struct audit_reader *reader, uint64_t index,
                                         struct audit_place place, struct buf *out, struct err *err);
 void audit_reader_done(struct audit_reader *reader);
+
+/* replay.c: see audit_replay, audit_position and audit_position_at. */
+must_check enum err_code audit_log_replay(struct audit_log *log, Twokey__V1__Event event,
+                                          struct audit_position *position,
+                                          bool (*each)(uint64_t index, struct span record, void *user), void *user,
+                                          struct err *err);
+void audit_log_position(struct audit_log *log, struct audit_position *ret);
+void audit_log_position_at(struct audit_log *log, int64_t time_ms, struct audit_position *ret);
 
 /* A moment from now, on the clock of the log's conditions. */
 struct timespec audit_log_deadline(unsigned ms);

@@ -151,6 +151,7 @@ static enum err_code commit_one_locked(struct audit_log *log, struct err *err)
 	}
 	log->writing = NULL;
 	log->queued_bytes -= batch->frames.len;
+	memcpy(log->committed_chain, log->chain, sizeof(log->committed_chain));
 	if (atomic_fetch_add(&log->committed, batch->n) + batch->n >= log->follow_at)
 		pthread_cond_signal(&log->progress);
 	pthread_mutex_unlock(&log->lock);

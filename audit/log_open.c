@@ -99,6 +99,7 @@ static enum err_code settle_tail(struct audit_log *log, struct audit_walk *walk,
 	log->offset = log->written_end = walk->offset;
 	log->written_ms = log->last_ms;
 	memcpy(log->chain, walk->chain, sizeof(log->chain));
+	memcpy(log->committed_chain, walk->chain, sizeof(log->committed_chain));
 	atomic_store(&log->committed, walk->index);
 	log->next_index = walk->index;
 	autofree uint8_t *zeros = xcalloc(1, tail.torn_bytes + 1);

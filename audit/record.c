@@ -185,6 +185,25 @@ bool audit_record_index(struct span record, uint64_t *ret)
 	return false;
 }
 
+static size_t skip_varint(struct span bytes, size_t at)
+{
+	while (at < bytes.len && bytes.ptr[at] >= 0x80)
+		at++;
+	return at + 1;
+}
+
+Twokey__V1__Event audit_record_event(struct span record)
+{
+	size_t at = 0;
+	if (record.len && record.ptr[0] == 0x08)
+		at = skip_varint(record, 1);
+	if (at + 1 < record.len && record.ptr[at] == 0x12)
+		at += 2 + record.ptr[at + 1];
+	if (at + 1 >= record.len || record.ptr[at] != 0x18)
+		return TWOKEY__V1__EVENT__EVENT_UNSPECIFIED;
+	return (Twokey__V1__Event)record.ptr[at + 1]; /* below 128, hence one byte */
+}
+
 Twokey__V1__Record *audit_record_decode(struct span bytes)
 {
 	return twokey__v1__record__unpack(NULL, bytes.len, bytes.ptr);

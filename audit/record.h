@@ -18,6 +18,8 @@ must_check enum err_code audit_record_encode(const Twokey__V1__Record *record, c
 size_t audit_record_prefix(uint64_t index, int64_t time_ms, uint8_t *out);
 /* The index that a serialised record claims. */
 bool audit_record_index(struct span record, uint64_t *ret);
+/* The event of a record that this room has written: it is field 3, behind index and time. */
+Twokey__V1__Event audit_record_event(struct span record);
 /* NULL when it does not parse; freed with twokey__v1__record__free_unpacked(record, NULL). */
 Twokey__V1__Record *audit_record_decode(struct span bytes);
 int64_t audit_record_time_ms(const Twokey__V1__Record *record);

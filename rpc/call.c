@@ -10,6 +10,37 @@
  * be as slow as their client: they are bounded by max_streams and the keepalive. */
 #define PATIENCE_MS      30000
 #define CLOSE_FOLLOWS_MS 20
+#define WATCH_MS         200
+
+void rpc_watch(struct rpc_call *call, bool (*stop)(void *user, struct rpc_stop *ret), void *user)
+{
+	call->stop = stop;
+	call->stop_user = user;
+}
+
+/* Waits without a limit, but for being stopped: RPC_CQ_TIMEOUT. */
+static enum rpc_cq_result wait_unless_stopped(struct rpc_call *call, void *tag, struct rpc_stop *ret)
+{
+	if (!call->stop)
+		return rpc_cq_wait(call->queue, tag, RPC_CQ_FOREVER);
+	for (;;) {
+		enum rpc_cq_result result = rpc_cq_wait(call->queue, tag, WATCH_MS);
+		if (result != RPC_CQ_TIMEOUT || call->stop(call->stop_user, ret))
+			return result;
+	}
+}
+
+/* What was sent and not taken is dropped, and the status goes out past it. */
+static bool wait_for_send(struct rpc_call *call)
+{
+	struct rpc_stop why = {ERR_CANCELLED, ""};
+	enum rpc_cq_result result = wait_unless_stopped(call, &call->tag_send, &why);
+	if (result == RPC_CQ_TIMEOUT) {
+		grpc_call_cancel_with_status(call->core, (grpc_status_code)why.code, why.message, NULL);
+		result = rpc_cq_wait(call->queue, &call->tag_send, RPC_CQ_FOREVER);
+	}
+	return result == RPC_CQ_DONE;
+}
 
 /* Waits for an operation; a client that does not play along is cut off. False: the operation failed. */
 static bool wait_for(struct rpc_call *call, void *tag, bool patient)
@@ -109,8 +140,14 @@ enum err_code rpc_call_recv(struct rpc_call *call, int64_t timeout_ms, struct bu
 	if (call->gone || !start_receive(call))
 		return gone(call, err);
 	bool ok;
-	if (timeout_ms < 0) {
-		ok = wait_for(call, &call->tag_receive, call->method.stream);
+	if (timeout_ms < 0 && call->method.stream) {
+		struct rpc_stop why;
+		enum rpc_cq_result result = wait_unless_stopped(call, &call->tag_receive, &why);
+		if (result == RPC_CQ_TIMEOUT)
+			return err_set(err, ERR_CANCELLED, 0, "stopped");
+		ok = result == RPC_CQ_DONE;
+	} else if (timeout_ms < 0) {
+		ok = wait_for(call, &call->tag_receive, false);
 	} else {
 		enum rpc_cq_result result = rpc_cq_wait(call->queue, &call->tag_receive, timeout_ms);
 		if (result == RPC_CQ_TIMEOUT)
@@ -143,7 +180,8 @@ static bool send_now(struct rpc_call *call, grpc_byte_buffer *message)
 		ops[n++] = initial_op(call);
 	ops[n] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE};
 	ops[n++].data.send_message.send_message = message;
-	bool ok = rpc_cq_batch(call->core, ops, n, &call->tag_send) && wait_for(call, &call->tag_send, call->method.stream);
+	bool ok = rpc_cq_batch(call->core, ops, n, &call->tag_send) &&
+	          (call->method.stream ? wait_for_send(call) : wait_for(call, &call->tag_send, false));
 	grpc_byte_buffer_destroy(message);
 	return ok;
 }

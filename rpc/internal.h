@@ -40,6 +40,9 @@ struct rpc_call {
 	bool finished, finish_started;
 	grpc_metadata trailer;
 
+	bool (*stop)(void *user, struct rpc_stop *ret); /* rpc_watch */
+	void *stop_user;
+
 	char **metadata_text; /* lazily: rpc_metadata's values as strings */
 	struct rpc_identity *identity;
 	bool identity_known;

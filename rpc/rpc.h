@@ -91,6 +91,16 @@ struct rpc_error_info {
  * handler that returns without it ends with INTERNAL. */
 void rpc_finish(struct rpc_call *call, enum err_code code, const char *message, const struct rpc_error_info *info);
 
+/* A call that may have to be stopped in the middle: while rpc_recv and rpc_send wait for the client, `stop` is asked at
+ * least every 200 ms, on the call's thread. When it says true both answer ERR_CANCELLED, and the handler finishes the
+ * call. A client that takes nothing could not be told by rpc_finish behind what it does not take: a send that is
+ * stopped ends the call at once with what `stop` gave (borrowed); rpc_finish then changes nothing. */
+struct rpc_stop {
+	enum err_code code;
+	const char *message;
+};
+void rpc_watch(struct rpc_call *call, bool (*stop)(void *user, struct rpc_stop *ret), void *user);
+
 /* How the call ends when its handler returns without rpc_finish. */
 enum err_code rpc_verdict(const struct rpc_call *call);
 

@@ -103,6 +103,7 @@ static void test_a_receive_that_waits_is_stopped_and_says_why(void **state)
 	assert_string_equal(status.reason, "REVOKED");
 	rpc_status_done(&status);
 	rpc_stream_free(stream);
+	flag_wait(&ended, 1);
 	assert_int_equal(atomic_load(&last_code), ERR_CANCELLED);
 }
 
@@ -145,6 +146,7 @@ static void test_a_call_that_is_not_stopped_goes_on(void **state)
 	assert_ok(rpc_stream_recv(stream, &message, &end, &err), err);
 	assert_string_equal(buf_cstr(&message), "all");
 	assert_int_equal(fixture_finish(stream), ERR_OK);
+	flag_wait(&ended, 1);
 }
 
 HARNESS_MAIN(setup, teardown, cmocka_unit_test(test_a_receive_that_waits_is_stopped_and_says_why),

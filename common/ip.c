@@ -7,7 +7,7 @@
 
 static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
-static bool is_mapped(const struct ip_addr *addr)
+bool ip_is_v4(const struct ip_addr *addr)
 {
 	return memcmp(addr->bytes, mapped_prefix, sizeof mapped_prefix) == 0;
 }
@@ -28,7 +28,7 @@ bool ip_parse(const char *text, struct ip_addr *ret)
 
 void ip_format(const struct ip_addr *addr, char *out)
 {
-	if (is_mapped(addr))
+	if (ip_is_v4(addr))
 		inet_ntop(AF_INET, addr->bytes + sizeof mapped_prefix, out, IP_TEXT_MAX);
 	else
 		inet_ntop(AF_INET6, addr->bytes, out, IP_TEXT_MAX);
@@ -102,7 +102,7 @@ bool ip_net_parse(const char *text, struct ip_net *ret)
 bool ip_net_contains(const struct ip_net *net, const struct ip_addr *addr)
 {
 	/* "::/64" means hosts of that IPv6 network, and hardly the whole IPv4 internet, which happens to lie in it. */
-	if (net->prefix > 0 && net->prefix < MAPPED_BITS && is_mapped(addr))
+	if (net->prefix > 0 && net->prefix < MAPPED_BITS && ip_is_v4(addr))
 		return false;
 	return same_network(&net->base, addr, net->prefix);
 }

@@ -21,6 +21,8 @@ struct ip_net {
 bool ip_parse(const char *text, struct ip_addr *ret);
 /* The usual short form; mapped addresses as IPv4. `out` has IP_TEXT_MAX bytes. */
 void ip_format(const struct ip_addr *addr, char *out);
+/* IPv4, which is held mapped? */
+bool ip_is_v4(const struct ip_addr *addr);
 /* "10.0.0.0/8", "2001:db8::/32", or a single address. Host bits must be zero; an IPv6 network shorter than
  * ::ffff:0:0/96 does not contain IPv4 clients, except ::/0, which contains everybody, as 0.0.0.0/0 contains every IPv4
  * client. */

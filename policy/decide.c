@@ -1,4 +1,4 @@
-#include "policy/rule.h"
+#include "policy/index.h"
 
 #define BIT(condition) (1u << POLICY_##condition)
 
@@ -15,13 +15,13 @@ static const struct blame {
     {BIT(CONSENT) | BIT(PURPOSE), REASON_CONSENT_REQUIRED},
 };
 
-#define N_BLAMES   (sizeof blames / sizeof blames[0])
-#define ALL_BLAMES ((1u << N_BLAMES) - 1)
+#define N_BLAMES       (sizeof blames / sizeof blames[0])
+#define ALL_BLAMES     ((1u << N_BLAMES) - 1)
+#define FROM_ELSEWHERE (1u << 1) /* the blame that has to do with networks */
 
 struct search {
-	const struct policy_rule *denier; /* the first that matches, when it denies */
-	unsigned open;                    /* bits of blames that no rule has settled yet */
-	unsigned found;                   /* bits of blames under which a rule would have allowed it */
+	unsigned open;  /* bits of blames that no rule has settled yet */
+	unsigned found; /* bits of blames under which a rule would have allowed it */
 };
 
 /* A rule whose conditions hold but for the circumstances missed. What would it have done, had those of a blame been
@@ -38,32 +38,45 @@ static void weigh(struct search *search, const struct policy_rule *rule, unsigne
 	}
 }
 
-static enum reason reason_of(const struct search *search)
+/* Every rule whose conditions hold, or would if circumstances were otherwise, until nothing is open. Rules that are not
+ * near tell only of other addresses. */
+static enum reason find_blame(const struct policy *policy, const struct policy_request *request,
+                              const uint64_t *concerned, const uint64_t *near)
 {
-	return search->found ? blames[__builtin_ctz(search->found)].reason : REASON_RULE_DENIED;
+	struct search search = {.open = ALL_BLAMES};
+	for (size_t word = 0; word < policy_index_words(policy->index); word++) {
+		for (uint64_t left = concerned[word]; left && search.open; left &= left - 1) {
+			size_t bit = (size_t)__builtin_ctzll(left);
+			const struct policy_rule *rule = &policy->rules[word * 64 + bit];
+			bool matters = near[word] >> bit & 1 || search.open & FROM_ELSEWHERE;
+			if (matters && policy_rule_concerns(rule, request))
+				weigh(&search, rule, policy_rule_misses(rule, request));
+		}
+	}
+	return search.found ? blames[__builtin_ctz(search.found)].reason : REASON_RULE_DENIED;
+}
+
+static const struct policy_rule *first_match(const struct policy *policy, const struct policy_request *request,
+                                             const uint64_t *concerned, const uint64_t *near)
+{
+	for (size_t word = 0; word < policy_index_words(policy->index); word++) {
+		for (uint64_t left = concerned[word] & near[word]; left; left &= left - 1) {
+			const struct policy_rule *rule = &policy->rules[word * 64 + (size_t)__builtin_ctzll(left)];
+			if (policy_rule_failed(rule, request) == POLICY_NO_CONDITION)
+				return rule;
+		}
+	}
+	return NULL;
 }
 
 void policy_decide(const struct policy *policy, const struct policy_request *request, struct policy_decision *ret)
 {
-	struct search search = {.open = ALL_BLAMES};
-	for (size_t i = 0; i < policy->n && !(search.denier && !search.open); i++) {
-		const struct policy_rule *rule = &policy->rules[i];
-		if (!policy_rule_concerns(rule, request))
-			continue;
-		unsigned missed = policy_rule_misses(rule, request);
-		if (!missed && !search.denier) {
-			if (rule->allow) {
-				*ret = (struct policy_decision){.allowed = true, .reason = REASON_NONE, .rule = rule->name};
-				return;
-			}
-			search.denier = rule;
-		}
-		weigh(&search, rule, missed);
-	}
-	*ret = (struct policy_decision){
-	    .reason = reason_of(&search),
-	    .rule = search.denier ? search.denier->name : POLICY_DEFAULT_RULE,
-	};
+	uint64_t concerned[POLICY_WORDS_MAX], near[POLICY_WORDS_MAX];
+	policy_index_find(policy->index, request, concerned, near);
+	const struct policy_rule *rule = first_match(policy, request, concerned, near);
+	*ret = (struct policy_decision){.allowed = rule && rule->allow, .rule = rule ? rule->name : POLICY_DEFAULT_RULE};
+	if (!ret->allowed)
+		ret->reason = find_blame(policy, request, concerned, near);
 }
 
 void policy_explain(const struct policy *policy, const struct policy_request *request, policy_explainer tell,

@@ -342,6 +342,11 @@ static bool starts_literally(const struct policy_glob *glob, struct span text)
 	       span_eq(span_of(text.ptr, glob->literal_len), span_of(glob->literal, glob->literal_len));
 }
 
+struct span policy_glob_start(const struct policy_glob *glob)
+{
+	return span_of(glob->literal, glob->literal_len);
+}
+
 bool policy_glob_accepts(const struct policy_glob *glob, struct span text)
 {
 	if (!starts_literally(glob, text))

@@ -18,6 +18,8 @@ struct policy_glob;
 struct policy_glob *policy_glob_new(const char *text, enum policy_glob_style style, const char **ret_why);
 void policy_glob_free(struct policy_glob *glob); /* accepts NULL */
 
+/* The bytes that every accepted text starts with. Borrowed from the glob. */
+struct span policy_glob_start(const struct policy_glob *glob);
 bool policy_glob_accepts(const struct policy_glob *glob, struct span text);
 /* Every text that starts with the prefix is accepted, the prefix itself included. May say false for a glob that takes
  * its way round ("[!x]**" together with "x**"), never true wrongly. */

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "policy/index.h"
 #include "policy/rule_file.h"
 
 static enum err_code compile(const char *name, const struct policy_file *file, struct policy **ret, struct err *err)
@@ -12,6 +13,7 @@ static enum err_code compile(const char *name, const struct policy_file *file, s
 		policy_free(policy);
 		return code;
 	}
+	policy->index = policy_index_new(policy->rules, policy->n);
 	*ret = policy;
 	return ERR_OK;
 }
@@ -43,6 +45,7 @@ void policy_free(struct policy *policy)
 	for (size_t i = 0; i < policy->n; i++)
 		policy_rule_done(&policy->rules[i]);
 	free(policy->rules);
+	policy_index_free(policy->index);
 	for (size_t i = 0; i < policy->n_limits; i++)
 		policy_globs_done(&policy->limits[i].only);
 	free(policy->limits);

@@ -143,6 +143,7 @@ void policy_rule_done(struct policy_rule *rule)
 	policy_globs_done(&rule->users);
 	policy_globs_done(&rule->vendor_keys);
 	policy_network_set_free(rule->networks);
+	free(rule->nets);
 	free(rule->countries);
 	policy_hours_free(rule->hours);
 	free(rule->name);

@@ -8,6 +8,7 @@
 #include "policy/network_set.h"
 #include "policy/policy.h"
 
+#define POLICY_RULES_MAX    65536
 #define POLICY_DEFAULT_RULE "default" /* decides where no rule does */
 
 struct policy_globs {
@@ -21,7 +22,9 @@ struct policy_rule {
 	bool allow;
 	unsigned operations; /* bits 1 << enum policy_operation; 0: absent */
 	struct policy_globs buckets, objects, accounts, users, vendor_keys;
-	struct policy_network_set *networks;  /* NULL: absent */
+	struct policy_network_set *networks; /* NULL: absent */
+	struct ip_net *nets;                 /* the same, one by one */
+	size_t n_nets;
 	struct policy_country_set *countries; /* NULL: absent */
 	struct policy_hours *hours;           /* NULL: absent */
 	unsigned require;                     /* bits of POLICY_CONSENT and POLICY_PURPOSE */
@@ -36,6 +39,7 @@ struct policy_limit_rule {
 struct policy {
 	struct policy_rule *rules;
 	size_t n;
+	struct policy_index *index;
 	struct policy_limit_rule *limits;
 	size_t n_limits;
 };

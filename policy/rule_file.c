@@ -46,7 +46,7 @@ static const struct yaml_type entry_type = {sizeof(struct entry), entry_fields, 
 static const struct yaml_field file_fields[] = {
     YAML_FIELD(struct policy_file, version, YAML_UINT, .required = true, .min = 1, .max = 1,
                .hint = "1, the version of this format"),
-    YAML_FIELD(struct policy_file, rules, YAML_LIST, .required = true, .item = &entry_type),
+    YAML_FIELD(struct policy_file, rules, YAML_LIST, .required = true, .item = &entry_type, .max = POLICY_RULES_MAX),
     YAML_FIELD(struct policy_file, limits, YAML_LIST, .item = &policy_limit_type),
     {0}};
 const struct yaml_type policy_file_type = {.size = sizeof(struct policy_file), .fields = file_fields};
@@ -137,7 +137,7 @@ static enum err_code compile_networks(const struct policy_compiler *compiler, co
 	const struct yaml_strings *texts = &entry->networks;
 	if (texts->n == 0)
 		return ERR_OK;
-	autofree struct ip_net *nets = xcalloc(texts->n, sizeof *nets);
+	struct ip_net *nets = rule->nets = xcalloc(texts->n, sizeof *nets);
 	for (size_t i = 0; i < texts->n; i++)
 		if (!ip_net_parse(texts->items[i], &nets[i]))
 			return policy_compile_fail(compiler, texts->marks[i],
@@ -147,6 +147,8 @@ static enum err_code compile_networks(const struct policy_compiler *compiler, co
 		/* No condition at all: nobody could be allowed or denied by coming from elsewhere. */
 		policy_network_set_free(rule->networks);
 		rule->networks = NULL;
+	} else {
+		rule->n_nets = texts->n;
 	}
 	return ERR_OK;
 }

@@ -8,7 +8,28 @@
 static const char *const objects[] = {"", "a", "reports/", "reports/2026/a.pdf", "a/b/c", "\xc3\xa9/[x]*"};
 static const char *const addresses[] = {"10.1.2.3", "2001:db8::1", "::"};
 
+static const int64_t times[] = {0, INT64_C(1774745999999), INT64_C(1774746000000), INT64_MAX, INT64_MIN};
+
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* Of an explanation: how many rules were told of, and the one that decides. */
+struct explained {
+	size_t n;
+	const char *rule;
+	bool allow;
+};
+
+static void note(void *user, const struct policy_verdict *verdict)
+{
+	struct explained *by = (struct explained *)user;
+	by->n++;
+	if (verdict->matches != (verdict->failed == POLICY_NO_CONDITION) || (verdict->decides && by->rule))
+		abort();
+	if (verdict->decides) {
+		by->rule = verdict->rule;
+		by->allow = verdict->allow;
+	}
+}
 
 static void decide(const struct policy *policy, unsigned operation, const char *object, const char *address)
 {
@@ -17,11 +38,20 @@ static void decide(const struct policy *policy, unsigned operation, const char *
 	                                 .object = object,
 	                                 .account = "acme",
 	                                 .user = "ann@hospital.example",
-	                                 .vendor_key = "acme-2026"};
-	struct policy_decision decision;
+	                                 .vendor_key = "acme-2026",
+	                                 .country = "GB",
+	                                 .time_ms = times[strlen(object) % COUNT(times)],
+	                                 .has_consent = operation % 2,
+	                                 .has_purpose = address[0] == '1'};
+	struct policy_decision decision, explained;
+	struct explained by = {0};
 	if (!ip_parse(address, &request.address))
 		abort();
 	policy_decide(policy, &request, &decision);
+	policy_explain(policy, &request, note, &by, &explained);
+	if (by.n != policy_count(policy) + 1 || by.rule != decision.rule || by.allow != decision.allowed ||
+	    explained.rule != decision.rule || explained.reason != decision.reason)
+		abort();
 	if (!decision.rule || decision.allowed != (decision.reason == REASON_NONE))
 		abort();
 	if (decision.allowed && policy_count(policy) == 0)
@@ -60,6 +90,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			for (size_t i = 0; i < COUNT(objects); i++)
 				for (size_t k = 0; k < COUNT(addresses); k++)
 					decide(policy, operation, objects[i], addresses[k]);
+		struct policy_limit limit;
+		policy_limit(policy, POLICY_PER_VENDOR_KEY, "acme-2026", &limit);
+		policy_limit(policy, POLICY_PER_USER, "ann@hospital.example", &limit);
 		policy_free(policy);
 	} else if (err.code != ERR_INVALID || policy) {
 		abort();

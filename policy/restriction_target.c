@@ -98,25 +98,38 @@ bool restriction_target_in_force(const struct restriction_target *target)
 	return target->revoked.set || target->expiry.set || target->users.set;
 }
 
-/* The list with one name more or less. Names are copied: readers may hold the old ones. */
+/* The list with one name more or less, in an array of its own; the names are shared with the old one. */
 static void users_prepare(const struct restriction_target *target, const struct restriction_change *change,
                           struct restriction_target *ret)
 {
-	bool add = change->action == RESTRICT_ADD_USER && change->user[0];
-	if (add && restriction_target_has_user(target, change->user))
-		add = false;
+	bool known = restriction_target_has_user(target, change->user);
+	bool add = change->action == RESTRICT_ADD_USER && change->user[0] && !known;
+	bool remove = change->action == RESTRICT_REMOVE_USER && known;
+	size_t at = users_from(target, change->user), rest = at + remove;
 	ret->user_names = xcalloc(target->n_users + 1, sizeof *ret->user_names);
-	ret->n_users = 0;
-	size_t at = users_from(target, change->user);
-	for (size_t i = 0; i <= target->n_users; i++) {
-		if (add && i == at)
-			ret->user_names[ret->n_users++] = xstrdup(change->user);
-		if (i == target->n_users ||
-		    (change->action == RESTRICT_REMOVE_USER && strcmp(target->user_names[i], change->user) == 0))
-			continue;
-		ret->user_names[ret->n_users++] = xstrdup(target->user_names[i]);
-	}
+	if (at)
+		memcpy(ret->user_names, target->user_names, at * sizeof *ret->user_names);
+	if (add)
+		ret->user_names[at] = xstrdup(change->user);
+	if (rest < target->n_users)
+		memcpy(ret->user_names + at + add, target->user_names + rest,
+		       (target->n_users - rest) * sizeof *ret->user_names);
+	ret->n_users = target->n_users + add - remove;
 	restriction_fact_set(&ret->users, &change->note);
+}
+
+/* Both lists are sorted, and what they have in common they share. */
+static void users_retire(const struct restriction_target *target, struct restriction_target *old)
+{
+	if (old->user_names == target->user_names)
+		return;
+	for (size_t i = 0, k = 0; i < old->n_users; i++) {
+		while (k < target->n_users && strcmp(target->user_names[k], old->user_names[i]) < 0)
+			k++;
+		if (k == target->n_users || target->user_names[k] != old->user_names[i])
+			free(old->user_names[i]);
+	}
+	free(old->user_names);
 }
 
 void restriction_target_prepare(const struct restriction_target *target, const struct restriction_change *change,
@@ -170,8 +183,7 @@ void restriction_target_retire(const struct restriction_target *target, struct r
 	fact_retire(&target->revoked, &old->revoked);
 	fact_retire(&target->expiry, &old->expiry);
 	fact_retire(&target->users, &old->users);
-	if (old->user_names != target->user_names)
-		users_free(old->user_names, old->n_users);
+	users_retire(target, old);
 }
 
 void restriction_target_tell(const struct restriction_target *target,

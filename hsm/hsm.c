@@ -1,4 +1,4 @@
-/* Opening and closing the token, and its health. */
+/* Opening and closing the token. */
 #include <stdlib.h>
 
 #include "hsm/internal.h"
@@ -32,8 +32,12 @@ static struct hsm *hsm_new(const struct hsm_options *options)
 	hsm->token_uri = xstrdup(options->token);
 	hsm->pin_source = xstrdup(options->pin_source);
 	hsm->gcm_iv = options->gcm_iv;
-	hsm_pool_init(&hsm->pool, 0, options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS);
+	hsm->timeout_ms = options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
+	hsm_pool_init(&hsm->pool, 0);
+	hsm_flights_init(&hsm->flights);
+	hsm_keeper_init(&hsm->keeper);
 	pthread_mutex_init(&hsm->login_lock, NULL);
+	hsm_cond_init(&hsm->login_free);
 	pthread_mutex_init(&hsm->keys_lock, NULL);
 	return hsm;
 }
@@ -45,7 +49,8 @@ enum err_code hsm_open(const struct hsm_options *options, struct hsm **ret, stru
 		return code;
 	struct hsm *hsm = hsm_new(options);
 	CK_ULONG token_max = 0;
-	code = hsm_module_load(options->module, &hsm->module, err);
+	code = hsm_module_load(options->module, &hsm->loaded, err);
+	hsm->module = hsm->loaded;
 	if (code == ERR_OK)
 		code = hsm_token_find(hsm, &token_max, err);
 	if (code == ERR_OK)
@@ -58,6 +63,8 @@ enum err_code hsm_open(const struct hsm_options *options, struct hsm **ret, stru
 		hsm_free(hsm);
 		return code;
 	}
+	hsm_watch_start(hsm);
+	hsm_keeper_start(hsm);
 	*ret = hsm;
 	return ERR_OK;
 }
@@ -65,40 +72,20 @@ enum err_code hsm_open(const struct hsm_options *options, struct hsm **ret, stru
 /* The token logs us out with the last session. C_Logout would log out everybody else in this process as well. */
 void hsm_free(struct hsm *hsm)
 {
-	if (!hsm)
+	if (!hsm || !hsm_keeper_stop(hsm) || hsm_stuck(hsm) > 0)
 		return;
+	hsm_watch_stop(hsm);
 	hsm_pool_drop_idle(hsm);
 	hsm_session_free(hsm->login);
 	hsm_key_free_all(hsm);
-	hsm_module_unload(hsm->module);
+	hsm_module_unload(hsm->loaded);
 	hsm_pool_done(&hsm->pool);
+	hsm_flights_done(&hsm->flights);
+	hsm_keeper_done(&hsm->keeper);
 	pthread_mutex_destroy(&hsm->login_lock);
+	pthread_cond_destroy(&hsm->login_free);
 	pthread_mutex_destroy(&hsm->keys_lock);
 	free(hsm->token_uri);
 	free(hsm->pin_source);
 	free(hsm);
-}
-
-/* A session may look logged in while the token behind it is gone: a key has to be there as well, once one was used. */
-static enum err_code check(struct hsm_session *session, CK_OBJECT_HANDLE key, void *unused, struct err *err)
-{
-	(void)unused;
-	uint8_t random[16];
-	CK_ULONG type;
-	enum err_code code = hsm_login_check(session, err);
-	if (code != ERR_OK)
-		return code;
-	if (hsm_call_random(session, random, sizeof random) != CKR_OK)
-		return hsm_session_fail(session, err);
-	if (key != CK_INVALID_HANDLE && hsm_attr_number(session, key, CKA_KEY_TYPE, 0, &type) != CKR_OK)
-		return hsm_session_fail(session, err);
-	return ERR_OK;
-}
-
-enum err_code hsm_check(struct hsm *hsm, struct err *err)
-{
-	pthread_mutex_lock(&hsm->keys_lock);
-	struct hsm_key *key = hsm->keys;
-	pthread_mutex_unlock(&hsm->keys_lock);
-	return hsm_run(hsm, key, check, NULL, err);
 }

@@ -2,6 +2,9 @@
  * PKCS #11 2.40), loaded by p11-kit. Only mechanisms that SoftHSM2 and AWS CloudHSM share are used: CKM_ECDSA,
  * CKM_RSA_PKCS_PSS, CKM_SHA256_HMAC, CKM_AES_GCM, C_GenerateRandom, and the key generation for them.
  *
+ * A token that fails is dealt with by the class of its error: docs/TOKEN.md. When it is lost, every operation fails
+ * with ERR_UNAVAILABLE at once until a thread of our own has brought it back.
+ *
  * Everything here is thread-safe. No secret key ever leaves the token; functions that make keys set SENSITIVE and not
  * EXTRACTABLE. The process must not fork (without exec) after hsm_open. */
 #ifndef TWOKEY_HSM_HSM_H
@@ -26,7 +29,7 @@ struct hsm_options {
 	const char *pin_source; /* "file:/path", "credential:NAME" ($CREDENTIALS_DIRECTORY), or "prompt" (the terminal) */
 	enum hsm_gcm_iv gcm_iv;
 	unsigned max_sessions; /* 0: 64; at least 2, since one only holds the login; never more than the token allows */
-	unsigned timeout_ms;   /* wait for a free session; 0: 5000 */
+	unsigned timeout_ms;   /* the deadline of each operation, with all waiting and retries; 0: 5000 */
 };
 
 enum hsm_key_kind {
@@ -54,10 +57,27 @@ struct hsm_key_info {
  * ERR_NOT_FOUND: module or token; ERR_DENIED: PIN refused (it is not sent again); ERR_UNAVAILABLE: the token cannot be
  * used now. */
 must_check enum err_code hsm_open(const struct hsm_options *options, struct hsm **ret, struct err *err);
-void hsm_free(struct hsm *hsm); /* logs out, closes all, unloads; accepts NULL */
+/* Logs out, closes all, unloads; accepts NULL. While the token keeps one of our threads nothing can be freed: then it
+ * is left as it is, for the end of the process. */
+void hsm_free(struct hsm *hsm);
 
-/* Is the token there and logged in? One cheap round trip; for health. */
+/* Is the token there and logged in, and does it have every key that was found? For health: the look is made by a thread
+ * of our own, so that this returns in time whatever the token does. ERR_UNAVAILABLE says why. */
 must_check enum err_code hsm_check(struct hsm *hsm, struct err *err);
+
+/* PKCS#11 has no way to cancel a call, and a second thread for each one would cost a tenth of a signature: operations
+ * run on the caller's own thread, and nothing can fetch it back from a token that is stuck. What can be had in time is
+ * the answer to whoever waits behind that thread. `stuck` is called, on a thread of our own, once, when an operation of
+ * the guarded thread is overdue; the guarded thread is inside an hsm_ function all that time. When the token does
+ * return, the operation fails with ERR_UNAVAILABLE, whatever came out of it. */
+struct hsm_guard {
+	void (*stuck)(void *user);
+	void *user;
+};
+/* Guards the calling thread's operations, of every hsm, until it is called with NULL. */
+void hsm_guard(const struct hsm_guard *guard);
+/* Operations that are overdue now. */
+unsigned hsm_stuck(struct hsm *hsm);
 void hsm_token_info(const struct hsm *hsm, struct hsm_token_info *ret);
 /* Sessions open now; never above the limit. */
 unsigned hsm_sessions_open(struct hsm *hsm);

@@ -103,7 +103,7 @@ enum err_code hsm_key_find(struct hsm *hsm, enum hsm_key_kind kind, const char *
 }
 
 /* The same key and no other: what was found at first is what has to be found again. */
-static enum err_code find_again(struct hsm_session *session, const struct hsm_key *key, CK_OBJECT_HANDLE *ret,
+static enum err_code find_again(struct hsm_session *session, struct hsm_key *key, CK_OBJECT_HANDLE *ret,
                                 struct err *err)
 {
 	struct hsm_key again = {.hsm = key->hsm, .kind = key->kind};
@@ -118,6 +118,8 @@ static enum err_code find_again(struct hsm_session *session, const struct hsm_ke
 		code = err_set(err, ERR_PRECONDITION, 0, "another key has taken its place in the token");
 	*ret = again.handle;
 	buf_done(&again.spki);
+	if (code == ERR_OK || code == ERR_NOT_FOUND || code == ERR_PRECONDITION)
+		atomic_store(&key->gone, code != ERR_OK);
 	if (code == ERR_OK)
 		return ERR_OK;
 	err_prefix(err, "key \"%s\" is not to be found again", key->label);

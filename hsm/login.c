@@ -42,10 +42,13 @@ static enum err_code send_pin(struct hsm *hsm, struct hsm_session *session, stru
 		return code;
 	autosecret struct secret *pin = NULL;
 	code = hsm_pin_read(hsm->pin_source, hsm->info.label, &pin, err);
-	if (code != ERR_OK)
+	if (code != ERR_OK) {
+		if (err)
+			err->native = 0; /* an errno is no CK_RV */
 		return code;
+	}
 	CK_RV rv = hsm_call_login(session, secret_span(pin));
-	hsm->pin_refused = hsm_rv_pin_refused(rv);
+	hsm->pin_refused = rv != CKR_OK && hsm_rv_class(rv) == HSM_PIN;
 	return rv == CKR_OK ? ERR_OK : hsm_session_fail(session, err);
 }
 
@@ -55,7 +58,8 @@ enum err_code hsm_login(struct hsm *hsm, struct err *err)
 	return code == ERR_OK ? send_pin(hsm, hsm->login, err) : code;
 }
 
-static enum err_code login_again_locked(struct hsm *hsm, struct err *err)
+/* By one thread at a time. */
+static enum err_code log_in_again(struct hsm *hsm, struct err *err)
 {
 	if (logged_in(hsm->login))
 		return ERR_OK;
@@ -73,16 +77,39 @@ static enum err_code login_again_locked(struct hsm *hsm, struct err *err)
 	return code == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
 }
 
-enum err_code hsm_recover(struct hsm *hsm, unsigned generation, struct err *err)
+/* False: the one who logs in for all does not come back. */
+static bool enter(struct hsm *hsm, int64_t deadline_us)
+{
+	struct timespec deadline = hsm_timespec(deadline_us);
+	pthread_mutex_lock(&hsm->login_lock);
+	int rc = 0;
+	while (hsm->logging_in && rc == 0)
+		rc = pthread_cond_timedwait(&hsm->login_free, &hsm->login_lock, &deadline);
+	bool entered = !hsm->logging_in;
+	hsm->logging_in = true;
+	pthread_mutex_unlock(&hsm->login_lock);
+	return entered;
+}
+
+static void leave(struct hsm *hsm)
+{
+	pthread_mutex_lock(&hsm->login_lock);
+	hsm->logging_in = false;
+	pthread_cond_signal(&hsm->login_free);
+	pthread_mutex_unlock(&hsm->login_lock);
+}
+
+enum err_code hsm_recover(struct hsm *hsm, unsigned generation, int64_t deadline_us, struct err *err)
 {
 	enum err_code code = ERR_OK;
-	pthread_mutex_lock(&hsm->login_lock);
+	if (!enter(hsm, deadline_us))
+		return err_set(err, ERR_UNAVAILABLE, 0, "the token does not answer to a login");
 	if (atomic_load(&hsm->generation) == generation) {
 		hsm_pool_drop_idle(hsm);
-		code = login_again_locked(hsm, err);
+		code = log_in_again(hsm, err);
 		if (code == ERR_OK)
 			atomic_fetch_add(&hsm->generation, 1);
 	}
-	pthread_mutex_unlock(&hsm->login_lock);
+	leave(hsm);
 	return code;
 }

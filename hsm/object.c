@@ -39,7 +39,11 @@ static enum err_code find_one(struct hsm_session *session, CK_ATTRIBUTE *attribu
 	}
 	if (count == CANDIDATES_MAX || found > 1)
 		return err_set(err, ERR_INVALID, 0, "names several keys, must name one");
-	return found == 1 ? ERR_OK : err_set(err, ERR_NOT_FOUND, 0, "the token has no such key");
+	if (found == 1)
+		return ERR_OK;
+	/* Whoever was logged out in the meantime sees no private object. */
+	enum err_code code = hsm_login_check(session, err);
+	return code == ERR_OK ? err_set(err, ERR_NOT_FOUND, 0, "the token has no such key") : code;
 }
 
 static enum err_code read_names(struct hsm_session *session, struct hsm_key *key, struct err *err)

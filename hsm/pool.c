@@ -1,20 +1,14 @@
 /* The sessions: one per operation in flight, never more than the limit, closed after any error. */
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "hsm/internal.h"
 
-void hsm_pool_init(struct hsm_pool *pool, unsigned limit, unsigned timeout_ms)
+void hsm_pool_init(struct hsm_pool *pool, unsigned limit)
 {
-	pthread_condattr_t monotonic;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&pool->freed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	hsm_cond_init(&pool->freed);
 	pthread_mutex_init(&pool->lock, NULL);
 	pool->limit = limit;
-	pool->timeout_ms = timeout_ms;
 }
 
 void hsm_pool_done(struct hsm_pool *pool)
@@ -43,27 +37,15 @@ void hsm_session_free(struct hsm_session *session)
 	free(session);
 }
 
-static struct timespec deadline_after(unsigned ms)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += ms / 1000;
-	t.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000;
-	}
-	return t;
-}
-
 /* An idle session, or leave to open one (*ret = NULL). False when the deadline passed. `full`: the token has no more
  * sessions to give, so only one of ours that becomes idle will do. */
-static bool reserve(struct hsm_pool *pool, bool full, const struct timespec *deadline, struct hsm_session **ret)
+static bool reserve(struct hsm_pool *pool, bool full, int64_t deadline_us, struct hsm_session **ret)
 {
+	const struct timespec deadline = hsm_timespec(deadline_us);
 	pthread_mutex_lock(&pool->lock);
 	int rc = 0;
 	while (!pool->idle && (pool->open >= pool->limit || (full && pool->open > 0)) && rc != ETIMEDOUT)
-		rc = pthread_cond_timedwait(&pool->freed, &pool->lock, deadline);
+		rc = pthread_cond_timedwait(&pool->freed, &pool->lock, &deadline);
 	*ret = pool->idle;
 	bool ok = true;
 	if (pool->idle)
@@ -92,22 +74,33 @@ static bool others_open(struct hsm_pool *pool)
 	return others;
 }
 
-enum err_code hsm_pool_take(struct hsm *hsm, struct hsm_session **ret, struct err *err)
+static enum err_code open_one(struct hsm *hsm, struct hsm_session **ret, struct err *err)
 {
-	struct timespec deadline = deadline_after(hsm->pool.timeout_ms);
+	enum err_code code = hsm_keeper_admit(hsm, err);
+	if (code == ERR_OK)
+		code = hsm_session_new(hsm, ret, err);
+	if (code != ERR_OK)
+		release(&hsm->pool);
+	return code;
+}
+
+enum err_code hsm_pool_take(struct hsm *hsm, int64_t deadline_us, struct hsm_session **ret, struct err *err)
+{
 	for (bool full = false;; full = true) {
+		enum err_code code = hsm_keeper_admit(hsm, err);
+		if (code != ERR_OK)
+			return code;
 		struct hsm_session *session = NULL;
-		if (!reserve(&hsm->pool, full, &deadline, &session))
-			return err_set(err, ERR_UNAVAILABLE, 0, "no session became free within %u ms", hsm->pool.timeout_ms);
+		if (!reserve(&hsm->pool, full, deadline_us, &session))
+			return err_set(err, ERR_UNAVAILABLE, 0, "no session became free within %u ms", hsm->timeout_ms);
 		if (session) {
 			*ret = session;
 			return ERR_OK;
 		}
 		struct err detail = {0};
-		enum err_code code = hsm_session_new(hsm, ret, &detail);
+		code = open_one(hsm, ret, &detail);
 		if (code == ERR_OK)
 			return ERR_OK;
-		release(&hsm->pool);
 		if (detail.native != (long)CKR_SESSION_COUNT || full || !others_open(&hsm->pool))
 			return err_set(err, code, detail.native, "%s", detail.text);
 	}

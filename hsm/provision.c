@@ -22,6 +22,8 @@ struct template
 struct make_args {
 	const char *label;
 	const struct secret *value; /* import */
+	uint8_t id[ID_BYTES];       /* the same in every try */
+	bool tried;
 	enum err_code (*make)(struct hsm_session *session, const struct make_args *args, struct span id, struct err *err);
 };
 
@@ -109,37 +111,55 @@ static bool is_key(CK_OBJECT_CLASS class)
 	return class == CKO_PRIVATE_KEY || class == CKO_PUBLIC_KEY || class == CKO_SECRET_KEY;
 }
 
-static enum err_code refuse_existing(struct hsm_session *session, const char *label, struct err *err)
+/* Is that object a key, and is it one that an earlier try of ours has made? */
+static CK_RV look_at(struct hsm_session *session, CK_OBJECT_HANDLE object, const struct make_args *args, bool *ret_key,
+                     bool *ret_ours)
 {
-	CK_ATTRIBUTE template = {CKA_LABEL, (void *)label, strlen(label)};
+	CK_OBJECT_CLASS class = CK_UNAVAILABLE_INFORMATION;
+	struct hsm_attr id;
+	CK_RV rv = hsm_attr_number(session, object, CKA_CLASS, CK_UNAVAILABLE_INFORMATION, &class);
+	if (rv == CKR_OK)
+		rv = hsm_attr_read(session, object, CKA_ID, &id);
+	*ret_key = is_key(class);
+	*ret_ours = rv == CKR_OK && args->tried && span_eq(span_of(id.value, id.len), span_of(args->id, ID_BYTES));
+	return rv;
+}
+
+static enum err_code refuse_existing(struct hsm_session *session, const struct make_args *args, bool *ret_done,
+                                     struct err *err)
+{
+	CK_ATTRIBUTE template = {CKA_LABEL, (void *)args->label, strlen(args->label)};
 	CK_OBJECT_HANDLE objects[SAME_LABEL_MAX];
 	size_t count = 0;
 	if (hsm_call_find(session, &template, 1, objects, SAME_LABEL_MAX, &count) != CKR_OK)
 		return hsm_session_fail(session, err);
 	bool exists = count == SAME_LABEL_MAX;
 	for (size_t i = 0; i < count && !exists; i++) {
-		CK_OBJECT_CLASS class = CK_UNAVAILABLE_INFORMATION;
-		if (hsm_attr_number(session, objects[i], CKA_CLASS, CK_UNAVAILABLE_INFORMATION, &class) != CKR_OK)
+		bool key = false, ours = false;
+		if (look_at(session, objects[i], args, &key, &ours) != CKR_OK)
 			return hsm_session_fail(session, err);
-		exists = is_key(class);
+		exists = key && !ours;
+		*ret_done |= key && ours;
 	}
-	return exists ? err_set(err, ERR_EXISTS, 0, "the token has a key \"%s\" already", label) : ERR_OK;
+	return exists ? err_set(err, ERR_EXISTS, 0, "the token has a key \"%s\" already", args->label) : ERR_OK;
 }
 
-/* Repeated after a stale login it looks again whether the key is there. */
+/* Making is not safe to repeat: an error may follow a key that was made. What an earlier try has made is known by its
+ * id. */
 static enum err_code make(struct hsm_session *session, CK_OBJECT_HANDLE unused, void *user, struct err *err)
 {
 	(void)unused;
-	const struct make_args *args = (const struct make_args *)user;
-	uint8_t id[ID_BYTES];
+	struct make_args *args = (struct make_args *)user;
+	bool done = false;
 	enum err_code code = hsm_login_check(session, err);
 	if (code == ERR_OK)
-		code = refuse_existing(session, args->label, err);
-	if (code != ERR_OK)
+		code = refuse_existing(session, args, &done, err);
+	if (code != ERR_OK || done)
 		return code;
-	if (hsm_call_random(session, id, sizeof id) != CKR_OK)
+	if (!args->tried && hsm_call_random(session, args->id, sizeof args->id) != CKR_OK)
 		return hsm_session_fail(session, err);
-	return args->make(session, args, span_of(id, sizeof id), err);
+	args->tried = true;
+	return args->make(session, args, span_of(args->id, sizeof args->id), err);
 }
 
 static enum err_code run(struct hsm *hsm, struct make_args *args, struct err *err)

@@ -1,12 +1,14 @@
 /* AES-256-GCM under a key in the token: iv (12) || ciphertext || tag (16). */
 #include "hsm/internal.h"
 
+#define AMBIGUOUS_ROUNDS 6
+
 struct gcm_args {
 	enum hsm_gcm_iv mode;
 	struct span aad, in;
 	struct buf *out;      /* wrap */
 	struct secret *plain; /* unwrap: room for the input without the IV, cut to size */
-	bool refused;         /* unwrap: C_Decrypt itself said no */
+	CK_RV refused;        /* unwrap: what C_Decrypt itself said, or CKR_OK */
 };
 
 /* A token that makes the IV itself wants ulIvBits 0, as in the vendor's own sample. */
@@ -57,9 +59,11 @@ static enum err_code unwrap(struct hsm_session *session, CK_OBJECT_HANDLE object
 	CK_GCM_PARAMS params = gcm_params(args, iv);
 	CK_MECHANISM mechanism = {CKM_AES_GCM, &params, sizeof params};
 	CK_ULONG len = sealed.len;
-	args->refused = false;
+	args->refused = CKR_OK;
 	if (hsm_call_decrypt(session, &mechanism, object, sealed, secret_bytes(args->plain), &len) != CKR_OK) {
-		args->refused = strcmp(session->failed, "C_Decrypt") == 0 && !hsm_rv_retry(session->rv);
+		enum hsm_class class = hsm_rv_class(session->rv);
+		session->answer = strcmp(session->failed, "C_Decrypt") == 0 && (class == HSM_NEVER || class == HSM_BACKOFF);
+		args->refused = session->answer ? session->rv : CKR_OK;
 		return hsm_session_fail(session, err);
 	}
 	if (len != sealed.len - HSM_TAG_BYTES)
@@ -85,7 +89,7 @@ enum err_code hsm_wrap(struct hsm_key *key, struct span aad, const struct secret
 }
 
 enum err_code hsm_unwrap_once(struct hsm_key *key, struct span aad, struct span wrapped, struct secret **ret,
-                              bool *ret_refused, struct err *err)
+                              CK_RV *ret_refused, struct err *err)
 {
 	size_t plain_len = wrapped.len - HSM_IV_BYTES - HSM_TAG_BYTES;
 	autosecret struct secret *plain = secret_new(plain_len + HSM_TAG_BYTES);
@@ -100,8 +104,24 @@ enum err_code hsm_unwrap_once(struct hsm_key *key, struct span aad, struct span 
 	return ERR_OK;
 }
 
-/* Tokens do not agree on what they say of a bad tag (SoftHSM 2.6: CKR_GENERAL_ERROR, which may be anything), so the
- * refusal is confirmed on another session, and then the token must show that it can still wrap and unwrap. */
+/* Tokens do not agree on what they say of a bad tag. Most have a word for it; what SoftHSM 2.6 says, CKR_GENERAL_ERROR,
+ * may be anything, and the same goes for the unknown answer of others. So the refusal is confirmed on another session,
+ * and an ambiguous one several times, each time after the token has shown that it can wrap and unwrap. */
+static enum err_code confirm(struct hsm_key *key, struct span aad, struct span wrapped, CK_RV refused,
+                             struct secret **ret, struct err *err)
+{
+	unsigned rounds = hsm_rv_code(refused) == ERR_CORRUPT ? 1 : AMBIGUOUS_ROUNDS;
+	for (unsigned i = 0; i < rounds; i++) {
+		enum err_code code = hsm_selftest_key(key, err);
+		if (code != ERR_OK)
+			return code;
+		code = hsm_unwrap_once(key, aad, wrapped, ret, &refused, err);
+		if (code == ERR_OK || refused == CKR_OK)
+			return code;
+	}
+	return err_set(err, ERR_CORRUPT, (long)refused, "the wrapped bytes do not verify");
+}
+
 enum err_code hsm_unwrap(struct hsm_key *key, struct span aad, struct span wrapped, struct secret **ret,
                          struct err *err)
 {
@@ -110,12 +130,7 @@ enum err_code hsm_unwrap(struct hsm_key *key, struct span aad, struct span wrapp
 	enum err_code code = check(key, aad, wrapped.len - HSM_IV_BYTES - HSM_TAG_BYTES, err);
 	if (code != ERR_OK)
 		return code;
-	bool refused = false;
+	CK_RV refused = CKR_OK;
 	code = hsm_unwrap_once(key, aad, wrapped, ret, &refused, err);
-	if (code != ERR_OK && refused)
-		code = hsm_unwrap_once(key, aad, wrapped, ret, &refused, err);
-	if (code == ERR_OK || !refused)
-		return code;
-	code = hsm_selftest_key(key, err);
-	return code == ERR_OK ? err_set(err, ERR_CORRUPT, 0, "the wrapped bytes do not verify") : code;
+	return code == ERR_OK || refused == CKR_OK ? code : confirm(key, aad, wrapped, refused, ret, err);
 }

@@ -46,7 +46,7 @@ struct careless {
 static void make_careless(struct careless with)
 {
 	struct hsm_session *session = NULL;
-	assert_ok(hsm_pool_take(hsm, &session, &err), err);
+	assert_ok(hsm_pool_take(hsm, hsm_deadline(hsm), &session, &err), err);
 	CK_OBJECT_CLASS class = CKO_SECRET_KEY;
 	uint8_t value[64] = {1, 2, 3}, id[40] = {0xaa};
 	CK_ATTRIBUTE template[] = {
@@ -183,7 +183,7 @@ static void make_pair(const char *label, const uint8_t *oid, size_t oid_len, CK_
                       CK_BBOOL *extractable)
 {
 	struct hsm_session *session = NULL;
-	assert_ok(hsm_pool_take(hsm, &session, &err), err);
+	assert_ok(hsm_pool_take(hsm, hsm_deadline(hsm), &session, &err), err);
 	uint8_t id[] = {1, (uint8_t)label[0]};
 	CK_ATTRIBUTE public[] = {
 	    {CKA_TOKEN, public_on_token, sizeof yes},
@@ -240,7 +240,7 @@ static void test_foreign_public_key(void **state)
 	    {CKA_LABEL, (void *)"victim", 6},    {CKA_EC_PARAMS, (void *)hsm_p256_oid, sizeof hsm_p256_oid},
 	    {CKA_EC_POINT, point, sizeof point}, {CKA_ID, id, sizeof id},
 	};
-	assert_ok(hsm_pool_take(hsm, &session, &err), err);
+	assert_ok(hsm_pool_take(hsm, hsm_deadline(hsm), &session, &err), err);
 	assert_int_equal(hsm_call_create(session, template, 8), CKR_OK);
 	hsm_pool_give_back(session);
 	expect_refusal(HSM_KEY_SIGN, "pkcs11:object=victim", ERR_INVALID, "does not verify");

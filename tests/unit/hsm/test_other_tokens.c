@@ -157,18 +157,18 @@ static void test_token_out_of_sessions(void **state)
 	(void)state;
 	struct hsm_session *held = NULL, *got = NULL;
 	pthread_t thread;
-	assert_ok(hsm_pool_take(hsm, &held, &err), err);
+	assert_ok(hsm_pool_take(hsm, hsm_deadline(hsm), &held, &err), err);
 	altered.C_OpenSession = no_more_sessions;
 	assert_int_equal(pthread_create(&thread, NULL, give_back, held), 0);
-	assert_ok(hsm_pool_take(hsm, &got, &err), err);
+	assert_ok(hsm_pool_take(hsm, hsm_deadline(hsm), &got, &err), err);
 	pthread_join(thread, NULL);
 	assert_ptr_equal(got, held);
-	hsm->pool.timeout_ms = 20;
-	assert_err(hsm_pool_take(hsm, &held, &err), ERR_UNAVAILABLE);
+	hsm->timeout_ms = 20;
+	assert_err(hsm_pool_take(hsm, hsm_deadline(hsm), &held, &err), ERR_UNAVAILABLE);
 	hsm_pool_give_back(got);
 	/* With none of ours open there is nothing to wait for. */
 	hsm_pool_drop_idle(hsm);
-	assert_err(hsm_pool_take(hsm, &held, &err), ERR_UNAVAILABLE);
+	assert_err(hsm_pool_take(hsm, hsm_deadline(hsm), &held, &err), ERR_UNAVAILABLE);
 	assert_int_equal(err.native, CKR_SESSION_COUNT);
 }
 
@@ -241,10 +241,12 @@ static void test_device_errors_do_not_use_up_sessions(void **state)
 	assert_ok(hsm_generate_ec(hsm, "ec", &err), err);
 	assert_ok(hsm_key_find(hsm, HSM_KEY_SIGN, "pkcs11:object=ec", &ec, &err), err);
 	altered.C_Sign = fail_sign;
-	for (int i = 0; i < 50; i++)
+	hsm->timeout_ms = 20;
+	for (int i = 0; i < 20; i++)
 		assert_err(hsm_sign(ec, digest, &sig, &err), ERR_UNAVAILABLE);
 	assert_int_equal(err.native, CKR_DEVICE_ERROR);
 	assert_int_equal(hsm_sessions_open(hsm), 1);
+	hsm->timeout_ms = 60000;
 	altered.C_Sign = real->C_Sign;
 	assert_ok(hsm_sign(ec, digest, &sig, &err), err);
 }

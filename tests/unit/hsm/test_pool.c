@@ -94,7 +94,7 @@ static void *disturb(void *unused)
 	unsigned times = 0;
 	while (!atomic_load(&stop)) {
 		struct hsm_session *session = NULL;
-		if (hsm_pool_take(hsm, &session, NULL) != ERR_OK)
+		if (hsm_pool_take(hsm, hsm_deadline(hsm), &session, NULL) != ERR_OK)
 			continue;
 		hsm->module->C_Logout(session->handle);
 		hsm_pool_give_back(session);
@@ -127,9 +127,9 @@ static void test_waiting_ends(void **state)
 	struct hsm_session *held[3] = {0}, *one_more = NULL;
 	uint8_t byte;
 	for (int i = 0; i < 3; i++)
-		assert_ok(hsm_pool_take(hsm, &held[i], &err), err);
-	hsm->pool.timeout_ms = 20;
-	assert_err(hsm_pool_take(hsm, &one_more, &err), ERR_UNAVAILABLE);
+		assert_ok(hsm_pool_take(hsm, hsm_deadline(hsm), &held[i], &err), err);
+	hsm->timeout_ms = 20;
+	assert_err(hsm_pool_take(hsm, hsm_deadline(hsm), &one_more, &err), ERR_UNAVAILABLE);
 	assert_non_null(strstr(err.text, "20 ms"));
 	assert_err(hsm_random(hsm, &byte, 1, &err), ERR_UNAVAILABLE);
 	hsm_pool_give_back(held[0]);
@@ -151,9 +151,9 @@ static void test_a_waiter_gets_what_another_gives_back(void **state)
 	struct hsm_session *held[3] = {0}, *got = NULL;
 	pthread_t thread;
 	for (int i = 0; i < 3; i++)
-		assert_ok(hsm_pool_take(hsm, &held[i], &err), err);
+		assert_ok(hsm_pool_take(hsm, hsm_deadline(hsm), &held[i], &err), err);
 	assert_int_equal(pthread_create(&thread, NULL, give_back, held[1]), 0);
-	assert_ok(hsm_pool_take(hsm, &got, &err), err);
+	assert_ok(hsm_pool_take(hsm, hsm_deadline(hsm), &got, &err), err);
 	assert_ptr_equal(got, held[1]);
 	pthread_join(thread, NULL);
 	for (int i = 0; i < 3; i++)
@@ -167,7 +167,7 @@ static void test_a_session_is_closed_after_an_error(void **state)
 	uint8_t digest[32] = {0}, out[64];
 	CK_ULONG len = sizeof out;
 	CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
-	assert_ok(hsm_pool_take(hsm, &session, &err), err);
+	assert_ok(hsm_pool_take(hsm, hsm_deadline(hsm), &session, &err), err);
 	unsigned before = hsm_sessions_open(hsm);
 	CK_SESSION_HANDLE handle = session->handle;
 	assert_int_not_equal(hsm_call_sign(session, &mechanism, 999999, span_of(digest, 32), out, &len), CKR_OK);

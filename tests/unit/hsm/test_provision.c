@@ -84,7 +84,7 @@ static void expect_flags(CK_OBJECT_CLASS class, const CK_ATTRIBUTE_TYPE *on, siz
 	CK_ATTRIBUTE template = {CKA_CLASS, &class, sizeof class};
 	CK_OBJECT_HANDLE object = 0;
 	size_t count = 0;
-	assert_ok(hsm_pool_take(hsm, &session, &err), err);
+	assert_ok(hsm_pool_take(hsm, hsm_deadline(hsm), &session, &err), err);
 	assert_int_equal(hsm_call_find(session, &template, 1, &object, 1, &count), CKR_OK);
 	assert_int_equal(count, 1);
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
@@ -131,7 +131,7 @@ static void test_values_stay_in_the_token(void **state)
 	CK_OBJECT_HANDLE object = 0;
 	size_t count = 0;
 	struct hsm_attr value;
-	assert_ok(hsm_pool_take(hsm, &session, &err), err);
+	assert_ok(hsm_pool_take(hsm, hsm_deadline(hsm), &session, &err), err);
 	assert_int_equal(hsm_call_find(session, &template, 1, &object, 1, &count), CKR_OK);
 	assert_int_equal(hsm_attr_read(session, object, CKA_VALUE, &value), CKR_OK);
 	assert_false(value.present);

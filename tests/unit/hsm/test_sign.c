@@ -80,7 +80,7 @@ static void test_ec_signature_verifies(void **state)
 static void make_rsa(const char *label, CK_ULONG bits)
 {
 	struct hsm_session *session = NULL;
-	assert_ok(hsm_pool_take(hsm, &session, &err), err);
+	assert_ok(hsm_pool_take(hsm, hsm_deadline(hsm), &session, &err), err);
 	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 	uint8_t exponent[] = {1, 0, 1}, id[] = {0xab, 0xcd, (uint8_t)(bits >> 8)};
 	CK_ATTRIBUTE public[] = {

@@ -75,6 +75,11 @@ static enum reason check_replay(struct request *request)
 	return audit_use_state(request->deployment->audit, &use);
 }
 
+static enum reason check_restrictions(struct request *request)
+{
+	return request_restricted(request);
+}
+
 static enum reason check_network(struct request *request)
 {
 	if (!request->has_address)
@@ -115,8 +120,8 @@ bool admit(struct request *request, const Twokey__V1__Envelope *envelope, const 
            Twokey__V1__Operation operation)
 {
 	static enum reason (*const checks[])(struct request *) = {
-	    check_flood, check_signature, check_parse,   check_holder, check_audience, check_operation,
-	    check_time,  check_replay,    check_network, check_rules,  check_rates,
+	    check_flood, check_signature, check_parse,        check_holder,  check_audience, check_operation,
+	    check_time,  check_replay,    check_restrictions, check_network, check_rules,    check_rates,
 	};
 	request->proof = proof;
 	request->operation = operation;

@@ -77,6 +77,12 @@ enum err_code deployment_open_ledger(struct deployment *deployment, struct err *
 	    .clock = deployment->clock,
 	};
 	enum err_code code = audit_open(&options, &deployment->audit, err);
+	const struct restricting_options restricting = {.audit = deployment->audit,
+	                                                .key = deployment->audit_key,
+	                                                .directory = options.directory,
+	                                                .name = deployment->config->name};
+	if (code == ERR_OK)
+		code = restricting_open(&restricting, &deployment->restrictions, err);
 	if (code != ERR_OK)
 		err_prefix(err, "ledger %s", options.directory);
 	return code;
@@ -86,6 +92,7 @@ enum err_code deployment_open(const struct config *config, struct deployment **r
 {
 	struct deployment *deployment = xcalloc(1, sizeof *deployment);
 	deployment->config = config;
+	pthread_mutex_init(&deployment->reloading, NULL);
 	deployment->limits = limits_new();
 	if (config->countries_database)
 		deployment->countries = policy_countries_new(config->countries_database);
@@ -112,6 +119,7 @@ void deployment_close(struct deployment *deployment)
 {
 	if (!deployment)
 		return;
+	restricting_close(deployment->restrictions);
 	if (deployment->audit)
 		audit_close(deployment->audit);
 	for (size_t i = 0; i < deployment->n_buckets; i++)
@@ -123,6 +131,7 @@ void deployment_close(struct deployment *deployment)
 	keyring_free(deployment->vendor_keys);
 	keyring_free(deployment->own_key);
 	hsm_free(deployment->hsm);
+	pthread_mutex_destroy(&deployment->reloading);
 	free(deployment);
 }
 

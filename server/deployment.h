@@ -3,12 +3,15 @@
 #ifndef TWOKEY_SERVER_DEPLOYMENT_H
 #define TWOKEY_SERVER_DEPLOYMENT_H
 
+#include <pthread.h>
+
 #include "audit/audit.h"
 #include "hsm/hsm.h"
 #include "policy/policy.h"
 #include "rpc/rpc.h"
 #include "s3client/s3client.h"
 #include "server/config.h"
+#include "server/restricting.h"
 #include "server/rules.h"
 #include "transaction/transaction.h"
 
@@ -27,6 +30,8 @@ struct deployment {
 	struct hsm_key *transaction_key, *audit_key;
 	struct keyring *own_key; /* our transaction key, to recognise our own co-signature */
 	struct audit *audit;
+	struct restricting *restrictions; /* opened with the ledger */
+	pthread_mutex_t reloading;        /* of the rules: one at a time */
 	/* Gatekeeper only. */
 	struct keyring *vendor_keys;
 	struct rules *rules;

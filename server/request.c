@@ -8,6 +8,8 @@
 
 /* Unpacked requests take at most this many bytes of memory; every unary request is at most 64 KiB on the wire. */
 #define UNPACK_BUDGET ((size_t)4 << 20)
+/* An expiry comes without a change. */
+#define LOOK_AGAIN_US 250000
 /* No vendor's field is longer in a record than the transaction allows; longer user agents are left out. */
 #define USER_AGENT_MAX 256
 
@@ -122,6 +124,15 @@ void request_record(const struct request *request, Twokey__V1__Record *ret, stru
 		record_transaction(request->transaction, ret, times);
 }
 
+/* What the client is told: for operators, with the detail. */
+static const char *message_of(const struct request *request, enum reason reason, struct buf *storage)
+{
+	if (!request->tell_detail || !request->detail.text[0])
+		return reason_text(reason);
+	buf_printf(storage, "%s: %s", reason_text(reason), request->detail.text);
+	return buf_cstr(storage);
+}
+
 static void finish(struct request *request, enum reason reason, const uint64_t *record)
 {
 	if (request->finished)
@@ -135,7 +146,8 @@ static void finish(struct request *request, enum reason reason, const uint64_t *
 		info.metadata_value[0] = index;
 		info.n_metadata = 1;
 	}
-	rpc_finish(request->call, reason_code(reason), reason_text(reason), &info);
+	autobuf struct buf storage = {0};
+	rpc_finish(request->call, reason_code(reason), message_of(request, reason, &storage), &info);
 }
 
 void request_refuse(struct request *request, enum reason reason)
@@ -182,6 +194,45 @@ struct audit_use request_use(const struct request *request, bool spend)
 	return use;
 }
 
+enum reason request_restricted(struct request *request)
+{
+	const Twokey__V1__Transaction *transaction = request->transaction;
+	const struct restriction_question question = {
+	    .list = transaction->operation == TWOKEY__V1__OPERATION__OPERATION_LIST,
+	    .transaction_id = transaction->id.data,
+	    .bucket = transaction->bucket,
+	    .object = transaction->object,
+	    .account = transaction->account[0] ? transaction->account : NULL,
+	    .user = transaction->subject,
+	    .vendor_key = request->vendor_key,
+	    .now_ms = request_now_ms(request),
+	};
+	request->looked_us = clock_monotonic_us();
+	return restricting_check(request->deployment->restrictions, &question, &request->restrictions_seen);
+}
+
+bool request_cut(struct request *request)
+{
+	if (request->cut == REASON_NONE &&
+	    (restricting_moved(request->deployment->restrictions, request->restrictions_seen) ||
+	     clock_monotonic_us() - request->looked_us >= LOOK_AGAIN_US))
+		request->cut = request_restricted(request);
+	return request->cut != REASON_NONE;
+}
+
+/* The look after the commit: server/restricting.h says why. */
+static bool still_unrestricted(struct request *request)
+{
+	struct restricting *restrictions = request->deployment->restrictions;
+	restricting_await(restrictions);
+	if (!restricting_moved(restrictions, request->restrictions_seen))
+		return true;
+	enum reason reason = request_restricted(request);
+	if (reason != REASON_NONE)
+		request_refuse(request, reason);
+	return reason == REASON_NONE;
+}
+
 bool request_grant(struct request *request, enum request_grant_mode mode)
 {
 	Twokey__V1__Record record;
@@ -204,7 +255,7 @@ bool request_grant(struct request *request, enum request_grant_mode mode)
 		return false;
 	}
 	request->record = commit.index;
-	return true;
+	return !request->transaction || still_unrestricted(request);
 }
 
 ProtobufCMessage *request_receive(struct request *request, const ProtobufCMessageDescriptor *type)
@@ -243,6 +294,8 @@ void request_answer(struct request *request, const ProtobufCMessage *message)
 
 enum reason request_reason_of(const struct request *request, enum err_code code)
 {
+	if (request->cut != REASON_NONE)
+		return request->cut;
 	if (code == ERR_CANCELLED || code == ERR_DEADLINE || rpc_cancelled(request->call)) {
 		int64_t deadline = rpc_deadline_ms(request->call);
 		return deadline && clock_now_ms(NULL) >= deadline ? REASON_DEADLINE_PASSED : REASON_CLIENT_GONE;

@@ -10,6 +10,7 @@ struct request {
 	struct rpc_call *call;
 	Twokey__V1__Event event;
 	int64_t started_us; /* monotonic */
+	int64_t looked_us;  /* "": restrictions were last looked at */
 
 	bool has_address;
 	struct ip_addr address;
@@ -26,6 +27,10 @@ struct request {
 	const char *rule;                  /* that decided; NULL until then; belongs to `rules` */
 	const struct bucket *bucket;
 	struct policy_limit vendor_key_limit, user_limit; /* of the rules that decided */
+
+	uint64_t restrictions_seen; /* for restricting_moved */
+	enum reason cut;            /* a restriction has stopped what had been granted */
+	bool tell_detail;           /* the caller operates this deployment: a refusal says `detail` too */
 
 	uint64_t record; /* of the decision; valid once granted */
 	struct err detail;
@@ -74,6 +79,12 @@ int64_t request_now_ms(const struct request *request);
 
 /* The rules by which this request is decided: one version from its first question to its end. Gatekeepers only. */
 const struct policy *request_policy(struct request *request);
+
+/* Is the request's transaction restricted right now? */
+enum reason request_restricted(struct request *request);
+/* A granted request that goes on: has a restriction come in between? Then `cut` says which, from now on. Cheap enough
+ * for every chunk. */
+bool request_cut(struct request *request);
 
 /* Why did a layer below fail? For transfers: the reason that a client and the record get. */
 enum reason request_reason_of(const struct request *request, enum err_code code);

@@ -81,6 +81,8 @@ static void authorize(struct request *request, const Twokey__V1__AuthorizeReques
 	enum reason reason = make_proposal(request, asked, &proposal);
 	if (reason == REASON_NONE)
 		reason = make_envelope(request, &proposal.transaction);
+	if (reason == REASON_NONE)
+		reason = request_restricted(request);
 	if (reason != REASON_NONE) {
 		request_refuse(request, reason);
 		return;

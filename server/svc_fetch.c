@@ -159,6 +159,9 @@ static enum err_code send_plain(struct fetch *fetch, struct err *err)
 {
 	if (fetch->plain.len == 0)
 		return ERR_OK;
+	enum err_code code = transfer_go_on(&fetch->transfer, err);
+	if (code != ERR_OK)
+		return code;
 	transfer_count(&fetch->transfer, buf_span(&fetch->plain));
 	autobuf struct buf head = {0};
 	pb_append_bytes_header(&head, CHUNK_FIELD, fetch->plain.len);

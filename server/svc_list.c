@@ -50,7 +50,9 @@ static bool add_entry(const struct store_entry *stored, void *user)
 	entry->modified = &listing->modified[i];
 	if (listing->n < PAGE_ENTRIES)
 		return true;
-	listing->sent = send_page(listing, NULL, &listing->transfer.request->detail);
+	listing->sent = transfer_go_on(&listing->transfer, &listing->transfer.request->detail);
+	if (listing->sent == ERR_OK)
+		listing->sent = send_page(listing, NULL, &listing->transfer.request->detail);
 	return listing->sent == ERR_OK;
 }
 
@@ -77,6 +79,8 @@ static void list_objects(struct request *request)
 	transfer_init(&listing->transfer, request);
 	enum err_code code = store_list(request->bucket->store, request->transaction->object, &listing->transfer.cancel,
 	                                add_entry, listing, &request->detail);
+	if (code == ERR_OK)
+		code = transfer_go_on(&listing->transfer, &request->detail);
 	if (listing->sent != ERR_OK)
 		transfer_fail(&listing->transfer, request_reason_of(request, ERR_CANCELLED));
 	else if (code != ERR_OK)

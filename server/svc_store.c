@@ -90,8 +90,11 @@ static enum reason write_chunk(struct storing *storing, struct span chunk)
 		err_set(&request->detail, ERR_PRECONDITION, 0, "more bytes than the transaction allows");
 		return REASON_CONTENT_MISMATCH;
 	}
+	enum err_code code = transfer_go_on(&storing->transfer, &request->detail);
+	if (code != ERR_OK)
+		return request_reason_of(request, code);
 	transfer_count(&storing->transfer, chunk);
-	enum err_code code = seal_update(storing->sealer, chunk, &storing->sealed, &request->detail);
+	code = seal_update(storing->sealer, chunk, &storing->sealed, &request->detail);
 	if (code == ERR_OK)
 		code = write_sealed(storing, &request->detail);
 	return code == ERR_OK ? REASON_NONE : request_reason_of(request, code);
@@ -141,7 +144,9 @@ static enum reason check_content(struct storing *storing)
 
 static enum err_code commit(struct storing *storing, struct err *err)
 {
-	enum err_code code = seal_final(storing->sealer, &storing->sealed, err);
+	enum err_code code = transfer_go_on(&storing->transfer, err);
+	if (code == ERR_OK)
+		code = seal_final(storing->sealer, &storing->sealed, err);
 	if (code == ERR_OK)
 		code = write_sealed(storing, err);
 	if (code != ERR_OK)

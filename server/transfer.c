@@ -1,5 +1,6 @@
 #include "server/transfer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/text.h"
@@ -7,25 +8,46 @@
 
 static bool cancelled(void *user)
 {
-	return rpc_cancelled((struct rpc_call *)user);
+	struct request *request = ((struct transfer *)user)->request;
+	return rpc_cancelled(request->call) || request_cut(request);
+}
+
+static bool stop(void *user, struct rpc_stop *ret)
+{
+	struct transfer *transfer = (struct transfer *)user;
+	if (!request_cut(transfer->request))
+		return false;
+	enum reason cut = transfer->request->cut;
+	snprintf(transfer->stop_text, sizeof transfer->stop_text, "%s: %s", reason_name(cut), reason_text(cut));
+	*ret = (struct rpc_stop){reason_code(cut), transfer->stop_text};
+	return true;
 }
 
 void transfer_init(struct transfer *transfer, struct request *request)
 {
 	*transfer = (struct transfer){
 	    .request = request,
-	    .cancel = {.cancelled = cancelled, .user = request->call, .deadline_ms = rpc_deadline_ms(request->call)},
+	    .cancel = {.cancelled = cancelled, .user = transfer, .deadline_ms = rpc_deadline_ms(request->call)},
 	    .hash = EVP_MD_CTX_new(),
 	};
 	if (!transfer->hash || !EVP_DigestInit_ex(transfer->hash, EVP_sha256(), NULL))
 		abort(); /* libcrypto without SHA-256: nothing could be trusted */
+	rpc_watch(request->call, stop, transfer);
 }
 
 void transfer_done(struct transfer *transfer)
 {
+	rpc_watch(transfer->request->call, NULL, NULL);
 	EVP_MD_CTX_free(transfer->hash);
 	free(transfer->version_id);
 	envelope_done(&transfer->receipt);
+}
+
+enum err_code transfer_go_on(struct transfer *transfer, struct err *err)
+{
+	if (!request_cut(transfer->request))
+		return ERR_OK;
+	return err_set(err, ERR_CANCELLED, 0, "a restriction stopped it");
 }
 
 void transfer_hash_more(struct transfer *transfer, struct span bytes)

@@ -10,7 +10,8 @@
 
 struct transfer {
 	struct request *request;
-	struct store_cancel cancel; /* for the store: the client gone, or its deadline passed */
+	struct store_cancel cancel; /* for the store: the client gone, its deadline passed, or a restriction came */
+	char stop_text[160];        /* what a client is told that is stopped while it takes nothing */
 	EVP_MD_CTX *hash;           /* SHA-256 of the plain bytes moved */
 	uint64_t bytes;             /* plain bytes moved */
 	uint8_t sha256[32];         /* set by transfer_hash */
@@ -23,6 +24,10 @@ struct transfer {
 
 void transfer_init(struct transfer *transfer, struct request *request);
 void transfer_done(struct transfer *transfer);
+
+/* ERR_CANCELLED when a restriction has come since it was granted: asked before each piece that moves. While the
+ * transfer waits for its client or its bucket it is asked by itself, several times a second. */
+must_check enum err_code transfer_go_on(struct transfer *transfer, struct err *err);
 
 /* Counts, charges and hashes plain bytes; hashes only. */
 void transfer_count(struct transfer *transfer, struct span plain);

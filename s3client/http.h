@@ -11,6 +11,7 @@ struct http_exchange;
 
 struct http_options {
 	const char *ca_file;         /* PEM; NULL: the system's */
+	const char *proxy;           /* URL; NULL: none, whatever the environment says */
 	unsigned connect_timeout_ms; /* both are set, never 0 */
 	unsigned stall_timeout_ms;
 };

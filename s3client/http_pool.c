@@ -10,7 +10,7 @@
 
 struct http_pool {
 	struct http_options options;
-	char *ca_file;
+	char *ca_file, *proxy;
 	pthread_mutex_t lock;
 	struct http_handle *idle; /* most recently used first: its connection is the likeliest to be alive */
 	size_t n_idle;
@@ -36,6 +36,8 @@ struct http_pool *http_pool_new(const struct http_options *options)
 	pool->options = *options;
 	if (options->ca_file)
 		pool->options.ca_file = pool->ca_file = xstrdup(options->ca_file);
+	if (options->proxy)
+		pool->options.proxy = pool->proxy = xstrdup(options->proxy);
 	pthread_mutex_init(&pool->lock, NULL);
 	return pool;
 }
@@ -71,6 +73,7 @@ void http_pool_free(struct http_pool *pool)
 	}
 	pthread_mutex_destroy(&pool->lock);
 	free(pool->ca_file);
+	free(pool->proxy);
 	free(pool);
 }
 

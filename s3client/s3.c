@@ -14,11 +14,10 @@ static void free_store(struct store *base)
 {
 	struct s3_store *store = s3_of(base);
 	http_pool_free(store->pool);
-	day_key_done(&store->day_key);
+	credentials_free(store->credentials);
 	free(store->region);
 	free(store->bucket);
 	free(store->sse);
-	free(store->access_key_id);
 	free(store->origin);
 	free(store->host);
 	free(store->bucket_path);
@@ -62,7 +61,7 @@ static enum err_code check_options(const struct s3_options *options, struct err 
 		return err_set(err, ERR_INVALID, 0, "S3: a region is letters, digits and dashes");
 	if (!is_word(options->bucket, ".-_", 255) || options->bucket[0] == '.')
 		return err_set(err, ERR_INVALID, 0, "S3: a bucket's name is letters, digits, dots and dashes");
-	if (!is_word(options->credentials.access_key_id, "-_.", 128) || !options->credentials.date_key)
+	if (!options->role && (!is_word(options->credentials.access_key_id, "-_.", 128) || !options->credentials.date_key))
 		return err_set(err, ERR_INVALID, 0, "S3: an access key id and its secret are needed");
 	if (options->sse && strcmp(options->sse, "AES256") != 0 && strcmp(options->sse, "aws:kms") != 0)
 		return err_set(err, ERR_INVALID, 0, "S3: server-side encryption is AES256 or aws:kms");
@@ -140,18 +139,21 @@ enum err_code store_open_s3(const struct s3_options *options, struct store **ret
 	store->region = xstrdup(options->region);
 	store->bucket = xstrdup(options->bucket);
 	store->sse = options->sse ? xstrdup(options->sse) : NULL;
-	store->access_key_id = xstrdup(options->credentials.access_key_id);
 	store->part_bytes = options->part_bytes ? options->part_bytes : PART_BYTES_DEFAULT;
 	store->clock = options->clock;
 	set_address(store, &endpoint, options->path_style);
 	endpoint_done(&endpoint);
-	day_key_init(&store->day_key, &options->credentials, store->region, "s3");
-	store->day_key.credentials.access_key_id = store->access_key_id;
 	struct http_options http = {
 	    .ca_file = options->ca_file,
+	    .proxy = options->proxy,
 	    .connect_timeout_ms = options->connect_timeout_ms ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS,
 	    .stall_timeout_ms = options->stall_timeout_ms ? options->stall_timeout_ms : STALL_TIMEOUT_MS};
 	store->pool = http_pool_new(&http);
+	code = credentials_open(options, store->region, &store->credentials, err);
+	if (code != ERR_OK) {
+		free_store(&store->base);
+		return code;
+	}
 	*ret = &store->base;
 	return ERR_OK;
 }

@@ -4,14 +4,14 @@
 
 #include <stdatomic.h>
 
-#include "s3client/day_key.h"
+#include "s3client/credentials.h"
 #include "s3client/http.h"
 #include "s3client/s3_xml.h"
 #include "s3client/store.h"
 
 struct s3_store {
 	struct store base;
-	char *region, *bucket, *sse, *access_key_id;
+	char *region, *bucket, *sse;
 	char *origin;      /* "https://bucket.host:port" */
 	char *host;        /* as signed and sent */
 	char *bucket_path; /* of the bucket's own requests: "/" or "/bucket" */
@@ -20,7 +20,7 @@ struct s3_store {
 	const struct clock *clock;
 	_Atomic int64_t clock_offset_ms; /* S3's clock minus ours, as far as it had to be learnt */
 	struct http_pool *pool;
-	struct day_key day_key;
+	struct credentials *credentials;
 };
 
 static inline struct s3_store *s3_of(struct store *store)

@@ -25,6 +25,7 @@ struct operation {
 /* ---- signing ---- */
 
 struct signed_request {
+	struct session *session; /* its token stands in a header */
 	struct buf url, authorization;
 	char timestamp[17];
 	struct sigv4_pair headers[SIGV4_PAIRS_MAX];
@@ -35,14 +36,7 @@ static void signed_request_done(struct signed_request *request)
 {
 	buf_done(&request->url);
 	buf_done(&request->authorization);
-}
-
-static void format_timestamp(int64_t ms, char out[17])
-{
-	time_t seconds = (time_t)(ms / 1000);
-	struct tm tm;
-	gmtime_r(&seconds, &tm);
-	strftime(out, 17, "%Y%m%dT%H%M%SZ", &tm);
+	session_give_back(request->session);
 }
 
 static void add_header(struct signed_request *request, const char *name, const char *value)
@@ -56,6 +50,8 @@ static void collect_headers(const struct operation *op, struct signed_request *r
 	add_header(request, "host", op->store->host);
 	add_header(request, "x-amz-content-sha256", op->payload_hash);
 	add_header(request, "x-amz-date", request->timestamp);
+	if (request->session->token)
+		add_header(request, "x-amz-security-token", (const char *)secret_span(request->session->token).ptr);
 	for (size_t i = 0; i < op->call->n_headers; i++)
 		add_header(request, op->call->headers[i].name, op->call->headers[i].value);
 }
@@ -80,15 +76,16 @@ static enum err_code authorize(const struct operation *op, struct signed_request
 	                                  .headers = request->headers,
 	                                  .n_headers = request->n_headers,
 	                                  .payload_hash = op->payload_hash};
-	struct sigv4_scope scope = {request->timestamp, op->store->region, "s3"};
+	struct sigv4_scope scope = {request->timestamp, op->store->region, "s3", NULL};
 	autobuf struct buf text = {0}, to_sign = {0}, names = {0};
 	sigv4_canonical_request(&canonical, &text);
 	sigv4_string_to_sign(&scope, buf_span(&text), &to_sign);
 	sigv4_signed_headers(&canonical, &names);
 	char signature[65];
-	enum err_code code = day_key_sign(&op->store->day_key, request->timestamp, buf_span(&to_sign), signature, err);
+	struct session *session = request->session;
+	enum err_code code = day_key_sign(&session->day_key, request->timestamp, buf_span(&to_sign), signature, err);
 	if (code == ERR_OK)
-		sigv4_authorization(&scope, op->store->access_key_id, buf_cstr(&names), signature, &request->authorization);
+		sigv4_authorization(&scope, session->access_key_id, buf_cstr(&names), signature, &request->authorization);
 	else
 		err_prefix(err, "signing for S3");
 	return code;
@@ -96,15 +93,19 @@ static enum err_code authorize(const struct operation *op, struct signed_request
 
 static enum err_code sign(const struct operation *op, struct signed_request *request, struct err *err)
 {
+	const struct wait wait = {op->call->cancel, op->store->clock};
+	enum err_code code = credentials_take(op->store->credentials, &wait, &request->session, err);
+	if (code != ERR_OK)
+		return code;
 	int64_t now_ms = clock_now_ms(op->store->clock) + atomic_load(&op->store->clock_offset_ms);
-	format_timestamp(now_ms, request->timestamp);
+	sigv4_timestamp(now_ms, request->timestamp);
 	autobuf struct buf path = {0};
 	buf_append_str(&path, op->call->key ? op->store->object_path : op->store->bucket_path);
 	if (op->call->key)
 		buf_append_str(&path, op->call->key);
 	collect_headers(op, request);
 	build_url(op, buf_span(&path), &request->url);
-	enum err_code code = authorize(op, request, buf_span(&path), err);
+	code = authorize(op, request, buf_span(&path), err);
 	if (code == ERR_OK)
 		add_header(request, "authorization", buf_cstr(&request->authorization));
 	return code;
@@ -127,6 +128,13 @@ static bool learn_clock(struct s3_store *store, const struct http_exchange *exch
 	return true;
 }
 
+/* Temporary credentials that S3 no longer takes, though their end has not come. */
+static bool ended(const char *error_code)
+{
+	return strcmp(error_code, "ExpiredToken") == 0 || strcmp(error_code, "InvalidToken") == 0 ||
+	       strcmp(error_code, "TokenRefreshRequired") == 0;
+}
+
 static void explain(const struct operation *op, const struct http_exchange *exchange, struct buf *text)
 {
 	const struct s3_reply *reply = op->reply;
@@ -142,7 +150,8 @@ static void explain(const struct operation *op, const struct http_exchange *exch
 		buf_printf(text, "; request %s", id);
 }
 
-static enum err_code fail_answer(struct operation *op, const struct http_exchange *exchange, struct err *err)
+static enum err_code fail_answer(struct operation *op, const struct http_exchange *exchange, struct session *session,
+                                 struct err *err)
 {
 	struct s3_reply *reply = op->reply;
 	op->verdict = s3_judge(reply->status, reply->error.code);
@@ -153,8 +162,10 @@ static enum err_code fail_answer(struct operation *op, const struct http_exchang
 		bool skewed = strcmp(reply->error.code, "RequestTimeTooSkewed") == 0 || !reply->error.code[0];
 		if (skewed && learn_clock(op->store, exchange))
 			op->verdict.retry = true;
-		/* The secret in the token may have been replaced since the key of today was derived. */
-		day_key_forget(&op->store->day_key);
+		bool about_us = strcmp(reply->error.code, "AccessDenied") != 0;
+		bool fresh = about_us && credentials_doubt(op->store->credentials, session);
+		if (fresh && ended(reply->error.code))
+			op->verdict.retry = true;
 	}
 	autobuf struct buf text = {0};
 	explain(op, exchange, &text);
@@ -169,7 +180,8 @@ static enum err_code fail_transport(struct operation *op, enum err_code code, st
 	return code;
 }
 
-static enum err_code read_answer(struct operation *op, struct http_exchange *exchange, struct err *err)
+static enum err_code read_answer(struct operation *op, struct http_exchange *exchange, struct session *session,
+                                 struct err *err)
 {
 	struct s3_reply *reply = op->reply;
 	reply->status = http_status(exchange);
@@ -183,7 +195,7 @@ static enum err_code read_answer(struct operation *op, struct http_exchange *exc
 		return fail_transport(op, code, err);
 	/* CompleteMultipartUpload says 200 before it knows. */
 	if (s3_xml_error(buf_span(&reply->body), &reply->error) || !success)
-		return fail_answer(op, exchange, err);
+		return fail_answer(op, exchange, session, err);
 	return ERR_OK;
 }
 
@@ -204,7 +216,7 @@ static enum err_code attempt(struct operation *op, struct err *err)
 		                            .body = op->call->body,
 		                            .wait = {op->call->cancel, op->store->clock}};
 		code = http_begin(op->store->pool, &http, &exchange, err);
-		code = code == ERR_OK ? read_answer(op, exchange, err) : fail_transport(op, code, err);
+		code = code == ERR_OK ? read_answer(op, exchange, request.session, err) : fail_transport(op, code, err);
 	}
 	signed_request_done(&request);
 	if (code == ERR_OK)

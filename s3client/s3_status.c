@@ -15,6 +15,8 @@ static const struct {
     {"SignatureDoesNotMatch", {ERR_DENIED, false, false, "the S3 secret does not belong to the access key id"}},
     {"RequestTimeTooSkewed", {ERR_DENIED, false, false, "this machine's clock is wrong"}},
     {"ExpiredToken", {ERR_DENIED, false, false, "the credentials have expired"}},
+    {"InvalidToken", {ERR_DENIED, false, false, "S3 does not know the session token"}},
+    {"TokenRefreshRequired", {ERR_DENIED, false, false, "the session token is used up"}},
     {"AuthorizationHeaderMalformed", {ERR_PRECONDITION, false, false, "is the region right?"}},
     {"PermanentRedirect", {ERR_PRECONDITION, false, false, "the bucket is at another endpoint or region"}},
     {"TemporaryRedirect", {ERR_PRECONDITION, false, false, "the bucket is at another endpoint or region"}},

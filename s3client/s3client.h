@@ -56,6 +56,37 @@ struct s3_credentials {
 	void *user;
 };
 
+/* Temporary credentials instead: fetched when first needed, and again before they end. All texts are copied. */
+enum s3_role_kind {
+	S3_ROLE_ANYWHERE = 1, /* AWS IAM Roles Anywhere: CreateSession, signed with the key of a certificate */
+	S3_ROLE_INSTANCE,     /* the role of an EC2 instance, from its metadata service (IMDSv2) */
+	S3_ROLE_CONTAINER,    /* the role of an ECS task or EKS pod, from the container endpoint */
+};
+struct s3_role {
+	enum s3_role_kind kind;
+	/* ANYWHERE: https://; NULL: AWS's own of the trust anchor's region. INSTANCE: NULL: http://169.254.169.254; or
+	 * http://[fd00:ec2::254], or an address of this machine. */
+	const char *endpoint;
+
+	/* ANYWHERE */
+	const char *trust_anchor_arn, *profile_arn, *role_arn;
+	const char *session_name; /* NULL: none */
+	unsigned duration_s;      /* 0: 3600; 900 to 43200 */
+	struct span certificates; /* PEM, leaf first; the leaf's key is EC P-256 */
+	struct span spki;         /* of the key behind `sign`: must be the leaf's */
+	/* ECDSA over a SHA-256 digest, DER, appended to *der. Thread-safe. */
+	enum err_code (*sign)(void *user, const uint8_t digest[32], struct buf *der, struct err *err);
+	void *user;
+
+	/* INSTANCE */
+	const char *role; /* NULL: the one that the service names */
+
+	/* CONTAINER: one of the two. A full URI is https://, or http:// to this machine or to one of AWS's own addresses.
+	 */
+	const char *relative_uri, *full_uri;
+	const char *token_file; /* what is sent as Authorization, read anew each time; NULL: nothing is */
+};
+
 struct s3_options {
 	const char *endpoint; /* "https://s3.eu-central-1.amazonaws.com" or "http://127.0.0.1:7070"; no path */
 	const char *region;
@@ -66,11 +97,13 @@ struct s3_options {
 	uint64_t part_bytes;         /* size of a multipart part; 0: 8 MiB; at least 5 MiB */
 	unsigned connect_timeout_ms; /* 0: 5000 */
 	unsigned stall_timeout_ms;   /* no byte for this long ends a request; 0: 30000 */
+	const char *proxy;           /* "http://host:port": CONNECT for https endpoints; NULL: none */
 	struct s3_credentials credentials;
+	const struct s3_role *role; /* instead of credentials; NULL: none */
 	const struct clock *clock;
 };
-/* clock and credentials.user stay as long as the store; the texts are copied. SIGPIPE is ignored from then on, unless
- * the process has a handler for it. */
+/* clock, credentials.user and role->user stay as long as the store; the texts are copied. SIGPIPE is ignored from then
+ * on, unless the process has a handler for it. */
 must_check enum err_code store_open_s3(const struct s3_options *options, struct store **ret, struct err *err);
 
 /* A local directory (made when missing, 0700). Writes are atomic and durable. */

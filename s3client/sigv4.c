@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "common/secret.h"
 #include "common/text.h"
@@ -120,6 +121,14 @@ void sigv4_canonical_request(const struct sigv4_request *request, struct buf *ou
 	buf_append_str(out, request->payload_hash);
 }
 
+void sigv4_timestamp(int64_t ms, char ret[17])
+{
+	time_t seconds = (time_t)(ms / 1000);
+	struct tm tm;
+	gmtime_r(&seconds, &tm);
+	strftime(ret, 17, "%Y%m%dT%H%M%SZ", &tm);
+}
+
 void sigv4_scope_text(const struct sigv4_scope *scope, struct buf *out)
 {
 	buf_printf(out, "%.8s/%s/%s/aws4_request", scope->timestamp, scope->region, scope->service);
@@ -131,7 +140,7 @@ void sigv4_string_to_sign(const struct sigv4_scope *scope, struct span canonical
 	char hex[65];
 	text_sha256(canonical_request, digest);
 	text_hex(span_of(digest, sizeof digest), hex);
-	buf_printf(out, "AWS4-HMAC-SHA256\n%s\n", scope->timestamp);
+	buf_printf(out, "%s\n%s\n", scope->algorithm ? scope->algorithm : "AWS4-HMAC-SHA256", scope->timestamp);
 	sigv4_scope_text(scope, out);
 	buf_printf(out, "\n%s", hex);
 }

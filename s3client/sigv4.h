@@ -30,6 +30,7 @@ struct sigv4_request {
 struct sigv4_scope {
 	const char *timestamp; /* "20130524T000000Z" */
 	const char *region, *service;
+	const char *algorithm; /* NULL: AWS4-HMAC-SHA256 */
 };
 
 /* RFC 3986: everything but A-Z a-z 0-9 - . _ ~ becomes %XX; '/' too unless keep_slash. */
@@ -39,6 +40,8 @@ void sigv4_canonical_query(const struct sigv4_pair *query, size_t n, struct buf 
 /* "host;range;x-amz-date" */
 void sigv4_signed_headers(const struct sigv4_request *request, struct buf *out);
 void sigv4_canonical_request(const struct sigv4_request *request, struct buf *out);
+/* "20130524T000000Z" */
+void sigv4_timestamp(int64_t ms, char ret[17]);
 /* "20130524/us-east-1/s3/aws4_request" */
 void sigv4_scope_text(const struct sigv4_scope *scope, struct buf *out);
 void sigv4_string_to_sign(const struct sigv4_scope *scope, struct span canonical_request, struct buf *out);

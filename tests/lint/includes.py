@@ -64,7 +64,7 @@ OWNERS = {
     "gnutls/": {"rpc"},
     "openssl/engine.h": {"rpc"},
     "yaml.h": {"common"},
-    "jansson.h": {"transaction", "server", "cli"},
+    "jansson.h": {"s3client", "transaction", "server", "cli"},
     "protobuf-c/": {"common", "audit", "transaction", "rpc", "server", "cli"},
     "openssl/": {"common", "hsm", "audit", "s3client", "transaction", "seal", "rpc", "server", "cli"},
     "cmocka.h": set(),

@@ -26,6 +26,7 @@ struct fault_step {
 
 #define FAULT_REQUESTS_MAX 64
 #define FAULT_FDS_MAX      16
+#define FAULT_BODY_MAX     4096
 
 struct fault_server {
 	int listener, port, stop[2];
@@ -34,6 +35,7 @@ struct fault_server {
 	size_t n_steps;
 	pthread_mutex_t lock;
 	char *heads[FAULT_REQUESTS_MAX];
+	char *bodies[FAULT_REQUESTS_MAX]; /* their first bytes, FAULT_BODY_MAX at most */
 	size_t body_bytes[FAULT_REQUESTS_MAX];
 	unsigned n_requests, n_connections;
 };
@@ -50,7 +52,7 @@ static inline void fault_send(int fd, const char *text, size_t len)
 }
 
 /* The head up to its empty line, then the body; false when the client has gone. */
-static inline bool fault_read_request(int fd, struct buf *head, size_t *ret_body)
+static inline bool fault_read_request(int fd, struct buf *head, struct buf *body, size_t *ret_body)
 {
 	char c;
 	while (head->len < 4 || memcmp(head->data + head->len - 4, "\r\n\r\n", 4) != 0) {
@@ -69,16 +71,20 @@ static inline bool fault_read_request(int fd, struct buf *head, size_t *ret_body
 		if (n <= 0)
 			return false;
 		left -= (size_t)n;
+		size_t room = FAULT_BODY_MAX - body->len;
+		buf_append(body, span_of(chunk, (size_t)n < room ? (size_t)n : room));
 	}
 	return true;
 }
 
-static inline const struct fault_step *fault_note(struct fault_server *server, struct buf *head, size_t body)
+static inline const struct fault_step *fault_note(struct fault_server *server, struct buf *head, struct buf *start,
+                                                  size_t body)
 {
 	pthread_mutex_lock(&server->lock);
 	unsigned at = server->n_requests++;
 	if (at < FAULT_REQUESTS_MAX) {
 		server->heads[at] = xstrdup(buf_cstr(head));
+		server->bodies[at] = xstrdup(buf_cstr(start));
 		server->body_bytes[at] = body;
 	}
 	pthread_mutex_unlock(&server->lock);
@@ -94,11 +100,11 @@ static inline void fault_reset(int fd)
 /* Serves one request; false: the connection is to be closed. */
 static inline bool fault_serve(struct fault_server *server, int fd)
 {
-	autobuf struct buf head = {0};
+	autobuf struct buf head = {0}, start = {0};
 	size_t body = 0;
-	if (!fault_read_request(fd, &head, &body))
+	if (!fault_read_request(fd, &head, &start, &body))
 		return false;
-	const struct fault_step *step = fault_note(server, &head, body);
+	const struct fault_step *step = fault_note(server, &head, &start, body);
 	if (step->answer)
 		fault_send(fd, step->answer, strlen(step->answer));
 	if (step->end == FAULT_RESET)
@@ -138,21 +144,38 @@ static inline void *fault_run(void *user)
 	return NULL;
 }
 
-static inline void fault_start(struct fault_server *server, const struct fault_step *steps, size_t n)
+static inline bool fault_bind(const struct fault_server *server, int family)
+{
+	struct sockaddr_in address = {
+	    .sin_family = AF_INET, .sin_port = htons((uint16_t)server->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in6 address6 = {
+	    .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)server->port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	return family == AF_INET ? bind(server->listener, (struct sockaddr *)&address, sizeof address) == 0
+	                         : bind(server->listener, (struct sockaddr *)&address6, sizeof address6) == 0;
+}
+
+static inline void fault_start_family(struct fault_server *server, const struct fault_step *steps, size_t n, int family)
 {
 	*server = (struct fault_server){.steps = steps, .n_steps = n, .lock = PTHREAD_MUTEX_INITIALIZER};
-	server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	server->listener = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	for (int i = 0;; i++) {
 		server->port = 20000 + (getpid() * 7 + i * 131) % 12000;
-		struct sockaddr_in address = {.sin_family = AF_INET,
-		                              .sin_port = htons((uint16_t)server->port),
-		                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-		if (bind(server->listener, (struct sockaddr *)&address, sizeof address) == 0)
+		if (fault_bind(server, family))
 			break;
 	}
 	assert_int_equal(listen(server->listener, 16), 0);
 	assert_int_equal(pipe(server->stop), 0);
 	pthread_create(&server->thread, NULL, fault_run, server);
+}
+
+static inline void fault_start(struct fault_server *server, const struct fault_step *steps, size_t n)
+{
+	fault_start_family(server, steps, n, AF_INET);
+}
+
+static inline void fault_start_ipv6(struct fault_server *server, const struct fault_step *steps, size_t n)
+{
+	fault_start_family(server, steps, n, AF_INET6);
 }
 
 static inline unsigned fault_requests(struct fault_server *server)
@@ -171,7 +194,7 @@ static inline void fault_stop(struct fault_server *server)
 	close(server->stop[0]);
 	close(server->stop[1]);
 	for (size_t i = 0; i < FAULT_REQUESTS_MAX; i++)
-		free(server->heads[i]);
+		free(server->heads[i]), free(server->bodies[i]);
 }
 
 #endif

@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .PHONY: help packages build demo check unit tsan system torture bench lint format clean test-packages lint-packages
+C_CORE_TESTS := ^rpc/test_(call|client|health|reflection|server|stream|tls)/
 export CTEST_PARALLEL_LEVEL ?= $(shell nproc)
 
 help: ## this list
@@ -29,10 +30,10 @@ unit: test-packages ## unit tests, corpora and include rules, with ASan and UBSa
 	@tools/build.sh dev
 	ctest --preset dev --no-tests=error
 
-tsan: test-packages ## unit tests with ThreadSanitizer
+tsan: test-packages ## unit tests with ThreadSanitizer, but for those that run the C core (tests/README.md)
 	@tools/build.sh tsan
 	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp halt_on_error=1 second_deadlock_stack=1" \
-		ctest --preset tsan --no-tests=error -L unit
+		ctest --preset tsan --no-tests=error -L unit -E '$(C_CORE_TESTS)'
 
 system: test-packages ## real binaries with real tokens, clients and a real S3 server
 	@tools/build.sh dev
@@ -40,10 +41,11 @@ system: test-packages ## real binaries with real tokens, clients and a real S3 s
 	@tools/test-tools.sh
 	tools/system-tests.sh
 
-torture: test-packages ## the long ones: 200 kills under load
+torture: test-packages ## the long ones: a million random rule decisions, 200 kills under load
 	@tools/build.sh dev
 	@tools/build.sh release
 	@tools/test-tools.sh
+	TWOKEY_TORTURE=1 ctest --preset dev --no-tests=error -R '^policy/test_property/'
 	TWOKEY_TORTURE=1 tools/system-tests.sh -m torture
 
 bench: test-packages ## how fast: co-signatures per second, bytes per second

@@ -2,10 +2,10 @@
 
 #include <stdlib.h>
 
+#include "server/config_bucket.h"
 #include "transaction/transaction.h"
 
 static const struct yaml_name role_names[] = {{"vendor", CONFIG_VENDOR}, {"gatekeeper", CONFIG_GATEKEEPER}, {0}};
-static const struct yaml_name store_names[] = {{"directory", CONFIG_DIRECTORY}, {"s3", CONFIG_S3}, {0}};
 static const struct yaml_name iv_names[] = {{"caller", HSM_GCM_IV_CALLER}, {"token", HSM_GCM_IV_TOKEN}, {0}};
 static const struct yaml_name level_names[] = {
     {"debug", LOG_DEBUG}, {"info", LOG_INFO}, {"warn", LOG_WARN}, {"error", LOG_ERROR}, {0}};
@@ -71,23 +71,6 @@ static const struct yaml_field vendor_key_fields[] = {
 static const struct yaml_type vendor_key_type = {sizeof(struct config_vendor_key), vendor_key_fields,
                                                  offsetof(struct config_vendor_key, mark)};
 
-static const struct yaml_field bucket_fields[] = {
-    YAML_FIELD(struct config_bucket, name, YAML_STRING, .required = true),
-    YAML_FIELD(struct config_bucket, store, YAML_ENUM, .required = true, .names = store_names),
-    YAML_FIELD(struct config_bucket, directory, YAML_STRING, .hint = "path of a folder"),
-    YAML_FIELD(struct config_bucket, endpoint, YAML_STRING, .hint = "https://HOST[:PORT]"),
-    YAML_FIELD(struct config_bucket, region, YAML_STRING),
-    YAML_FIELD(struct config_bucket, bucket, YAML_STRING),
-    YAML_FIELD(struct config_bucket, access_key_id, YAML_STRING),
-    YAML_FIELD(struct config_bucket, ca_file, YAML_STRING),
-    YAML_FIELD(struct config_bucket, sse, YAML_STRING, .hint = "AES256 or aws:kms"),
-    YAML_FIELD(struct config_bucket, path_style, YAML_BOOL),
-    YAML_FIELD(struct config_bucket, secret, YAML_STRING, .hint = "an RFC 7512 URI"),
-    YAML_FIELD(struct config_bucket, kek, YAML_STRING, .hint = "an RFC 7512 URI"),
-    {0}};
-static const struct yaml_type bucket_type = {sizeof(struct config_bucket), bucket_fields,
-                                             offsetof(struct config_bucket, mark)};
-
 static const struct yaml_field caller_fields[] = {
     YAML_FIELD(struct config_caller, identity, YAML_STRING, .required = true,
                .hint = "a SAN entry or the common name of a client certificate"),
@@ -109,7 +92,7 @@ static const struct yaml_field config_fields[] = {
     YAML_FIELD(struct config, countries_database, YAML_STRING, .hint = "path of a MaxMind country database (.mmdb)"),
     YAML_FIELD(struct config, trusted_proxies, YAML_STRINGS, .hint = "a list of networks such as 10.0.0.0/24"),
     YAML_FIELD(struct config, lifetime, YAML_MAP, .item = &lifetime_type),
-    YAML_FIELD(struct config, buckets, YAML_LIST, .item = &bucket_type),
+    YAML_FIELD(struct config, buckets, YAML_LIST, .item = &config_bucket_type),
     YAML_FIELD(struct config, callers, YAML_LIST, .item = &caller_type),
     YAML_FIELD(struct config, limits, YAML_MAP, .item = &limits_type),
     YAML_FIELD(struct config, reflection, YAML_BOOL),
@@ -117,20 +100,19 @@ static const struct yaml_field config_fields[] = {
     {0}};
 static const struct yaml_type config_type = {.size = sizeof(struct config), .fields = config_fields};
 
-static void set_default(char **value, const char *standard)
+void config_default(char **value, const char *standard)
 {
 	if (!*value)
 		*value = xstrdup(standard);
 }
 
-static void set_default_key(char **uri, const char *label, const char *name)
+void config_default_key(char **uri, const char *label, const char *name)
 {
 	if (!*uri)
 		*uri = xasprintf("pkcs11:object=%s%s", label, name);
 }
 
-/* Makes a path absolute, from the folder of the file that names it. */
-static void resolve(const struct config *config, char **path)
+void config_resolve(const struct config *config, char **path)
 {
 	if (!*path || **path == '/')
 		return;
@@ -141,63 +123,38 @@ static void resolve(const struct config *config, char **path)
 	*path = full;
 }
 
-static void fill_bucket(const struct config *config, struct config_bucket *bucket)
-{
-	set_default_key(&bucket->kek, "twokey-kek-", bucket->name);
-	set_default_key(&bucket->secret, "twokey-s3-", bucket->name);
-	set_default(&bucket->bucket, bucket->name);
-	resolve(config, &bucket->directory);
-	resolve(config, &bucket->ca_file);
-}
-
 static void fill_defaults(struct config *config)
 {
-	set_default(&config->listen, "127.0.0.1:7401");
-	set_default(&config->token.module, "/usr/lib/softhsm/libsofthsm2.so");
-	set_default(&config->token.pin_source, "prompt");
-	set_default_key(&config->keys.transaction, "twokey-transaction", "");
-	set_default_key(&config->keys.audit, "twokey-audit", "");
-	resolve(config, &config->tls.certificate);
+	config_default(&config->listen, "127.0.0.1:7401");
+	config_default(&config->token.module, "/usr/lib/softhsm/libsofthsm2.so");
+	config_default(&config->token.pin_source, "prompt");
+	config_default_key(&config->keys.transaction, "twokey-transaction", "");
+	config_default_key(&config->keys.audit, "twokey-audit", "");
+	config_resolve(config, &config->tls.certificate);
 	if (strncmp(config->tls.key, "pkcs11:", 7) != 0)
-		resolve(config, &config->tls.key);
-	resolve(config, &config->tls.client_ca);
-	resolve(config, &config->ledger.directory);
-	resolve(config, &config->rules);
-	resolve(config, &config->countries_database);
+		config_resolve(config, &config->tls.key);
+	config_resolve(config, &config->tls.client_ca);
+	config_resolve(config, &config->ledger.directory);
+	config_resolve(config, &config->rules);
+	config_resolve(config, &config->countries_database);
 	if (strncmp(config->token.pin_source, "file:", 5) == 0) {
 		char *path = xstrdup(config->token.pin_source + 5);
-		resolve(config, &path);
+		config_resolve(config, &path);
 		free(config->token.pin_source);
 		config->token.pin_source = xasprintf("file:%s", path);
 		free(path);
 	}
 	for (size_t i = 0; i < config->vendor_keys.n; i++)
-		resolve(config, &((struct config_vendor_key *)config->vendor_keys.items)[i].public_key);
+		config_resolve(config, &((struct config_vendor_key *)config->vendor_keys.items)[i].public_key);
 	for (size_t i = 0; i < config->buckets.n; i++)
-		fill_bucket(config, (struct config_bucket *)config->buckets.items + i);
+		config_bucket_fill(config, (struct config_bucket *)config->buckets.items + i);
 }
 
-static enum err_code wrong(const struct config *config, const struct yaml_mark *mark, struct err *err, const char *text,
+enum err_code config_wrong(const struct config *config, const struct yaml_mark *mark, struct err *err, const char *text,
                            const char *what)
 {
 	return mark ? err_set(err, ERR_INVALID, 0, "%s:%u:%u: %s%s", config->path, mark->line, mark->column, text, what)
 	            : err_set(err, ERR_INVALID, 0, "%s: %s%s", config->path, text, what);
-}
-
-static enum err_code check_bucket(const struct config *config, size_t i, struct err *err)
-{
-	const struct config_bucket *bucket = config_bucket(config, i);
-	for (size_t k = 0; k < i; k++)
-		if (strcmp(config_bucket(config, k)->name, bucket->name) == 0)
-			return wrong(config, &bucket->mark, err, "there is another bucket named ", bucket->name);
-	if (bucket->store == CONFIG_DIRECTORY)
-		return bucket->directory ? ERR_OK
-		                         : wrong(config, &bucket->mark, err, "a directory store needs `directory`", "");
-	if (!bucket->endpoint || !bucket->region || !bucket->access_key_id)
-		return wrong(config, &bucket->mark, err, "an s3 store needs `endpoint`, `region` and `access_key_id`", "");
-	if (bucket->sse && strcmp(bucket->sse, "AES256") != 0 && strcmp(bucket->sse, "aws:kms") != 0)
-		return wrong(config, &bucket->mark, err, "`sse` is AES256 or aws:kms, not ", bucket->sse);
-	return ERR_OK;
 }
 
 static enum err_code check_caller(const struct config *config, struct config_caller *caller, struct err *err)
@@ -207,8 +164,8 @@ static enum err_code check_caller(const struct config *config, struct config_cal
 		while (name->name && strcmp(name->name, caller->roles.items[i]) != 0)
 			name++;
 		if (!name->name)
-			return wrong(config, &caller->roles.marks[i], err, "roles are backend, auditor and operator, not ",
-			             caller->roles.items[i]);
+			return config_wrong(config, &caller->roles.marks[i], err, "roles are backend, auditor and operator, not ",
+			                    caller->roles.items[i]);
 		caller->role_bits |= (unsigned)name->value;
 	}
 	return ERR_OK;
@@ -220,7 +177,7 @@ static enum err_code check_proxies(struct config *config, struct err *err)
 	config->proxies = xcalloc(texts->n, sizeof *config->proxies);
 	for (size_t i = 0; i < texts->n; i++)
 		if (!ip_net_parse(texts->items[i], &config->proxies[i]))
-			return wrong(
+			return config_wrong(
 			    config, &texts->marks[i], err,
 			    "`trusted_proxies` are addresses, or networks whose host bits are zero, such as 10.0.0.0/24, not ",
 			    texts->items[i]);
@@ -232,9 +189,9 @@ static enum err_code check(struct config *config, struct err *err)
 	if (check_proxies(config, err) != ERR_OK)
 		return ERR_INVALID;
 	if (strlen(config->name) > 256 || !config->name[0])
-		return wrong(config, NULL, err, "`name` is 1 to 256 bytes", "");
+		return config_wrong(config, NULL, err, "`name` is 1 to 256 bytes", "");
 	if (config->lifetime.standard > config->lifetime.max)
-		return wrong(config, NULL, err, "`lifetime.default` is longer than `lifetime.max`", "");
+		return config_wrong(config, NULL, err, "`lifetime.default` is longer than `lifetime.max`", "");
 	for (size_t i = 0; i < config->callers.n; i++) {
 		enum err_code code = check_caller(config, (struct config_caller *)config->callers.items + i, err);
 		if (code != ERR_OK)
@@ -242,20 +199,20 @@ static enum err_code check(struct config *config, struct err *err)
 	}
 	if (config->role == CONFIG_VENDOR) {
 		if (config->buckets.n || config->vendor_keys.n || config->rules || config->countries_database)
-			return wrong(
+			return config_wrong(
 			    config, NULL, err,
 			    "`buckets`, `vendor_keys`, `rules` and `countries_database` belong to a gatekeeper, not to a vendor",
 			    "");
 		return ERR_OK;
 	}
 	if (!config->rules)
-		return wrong(config, NULL, err, "a gatekeeper needs `rules`: the path of its rule file", "");
+		return config_wrong(config, NULL, err, "a gatekeeper needs `rules`: the path of its rule file", "");
 	if (!config->buckets.n)
-		return wrong(config, NULL, err, "a gatekeeper needs at least one entry in `buckets`", "");
+		return config_wrong(config, NULL, err, "a gatekeeper needs at least one entry in `buckets`", "");
 	if (!config->vendor_keys.n)
-		return wrong(config, NULL, err, "a gatekeeper needs at least one entry in `vendor_keys`", "");
+		return config_wrong(config, NULL, err, "a gatekeeper needs at least one entry in `vendor_keys`", "");
 	for (size_t i = 0; i < config->buckets.n; i++) {
-		enum err_code code = check_bucket(config, i, err);
+		enum err_code code = config_bucket_check(config, i, err);
 		if (code != ERR_OK)
 			return code;
 	}

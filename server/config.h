@@ -10,6 +10,8 @@
 
 enum config_role { CONFIG_VENDOR = 1, CONFIG_GATEKEEPER = 2 };
 enum config_store { CONFIG_DIRECTORY = 1, CONFIG_S3 = 2 };
+/* Where an S3 bucket's credentials come from. */
+enum config_credentials { CONFIG_TOKEN, CONFIG_ROLES_ANYWHERE, CONFIG_IMDS, CONFIG_CONTAINER };
 
 /* What a caller's certificate is good for; a set of bits. */
 enum config_caller_role { CALLER_BACKEND = 1, CALLER_AUDITOR = 2, CALLER_OPERATOR = 4 };
@@ -25,8 +27,19 @@ struct config_bucket {
 	char *name;
 	int store; /* enum config_store */
 	char *directory;
-	char *endpoint, *region, *bucket, *access_key_id, *ca_file, *sse;
+	char *endpoint, *region, *bucket, *access_key_id, *ca_file, *sse, *proxy;
 	bool path_style;
+	int credentials; /* enum config_credentials */
+	struct {
+		char *trust_anchor, *profile, *role, *certificate, *key, *session_name, *endpoint;
+		uint64_t duration; /* seconds; 0: the default */
+	} roles_anywhere;
+	struct {
+		char *endpoint, *role;
+	} imds;
+	struct {
+		char *relative_uri, *full_uri, *token_file;
+	} container;
 	char *secret, *kek; /* RFC 7512 URIs */
 };
 

@@ -1,4 +1,5 @@
-/* Looks after the parts that serving needs, and the country database, in a thread of its own: a slow bucket must not delay a signal. */
+/* Looks after the parts that serving needs, and the country database, in a thread of its own: a slow bucket must not
+ * delay a signal. */
 #ifndef TWOKEY_SERVER_HEALTH_H
 #define TWOKEY_SERVER_HEALTH_H
 

@@ -143,9 +143,14 @@ static enum err_code ensure_bucket(const struct provision *provision, const stru
 {
 	struct hsm_key *kek = NULL;
 	enum err_code code = ensure_key(provision, HSM_KEY_AES, bucket->kek, hsm_generate_aes, &kek, err);
-	if (code == ERR_OK && bucket->store == CONFIG_S3)
-		code = ensure_secret(provision, bucket, given, err);
-	return code;
+	if (code != ERR_OK || bucket->store != CONFIG_S3)
+		return code;
+	if (bucket->credentials == CONFIG_TOKEN)
+		return ensure_secret(provision, bucket, given, err);
+	if (bucket->credentials != CONFIG_ROLES_ANYWHERE)
+		return ERR_OK;
+	autofree char *use = xasprintf("roles-anywhere-%s", bucket->name);
+	return ensure_signing_key(provision, bucket->roles_anywhere.key, use, err);
 }
 
 static enum err_code check_names(const struct config *config, const struct server_secret *secrets, size_t n,
@@ -155,9 +160,11 @@ static enum err_code check_names(const struct config *config, const struct serve
 		bool known = false;
 		for (size_t k = 0; k < config->buckets.n; k++)
 			known |= config_bucket(config, k)->store == CONFIG_S3 &&
+			         config_bucket(config, k)->credentials == CONFIG_TOKEN &&
 			         strcmp(config_bucket(config, k)->name, secrets[i].bucket) == 0;
 		if (!known)
-			return err_set(err, ERR_INVALID, 0, "%s has no s3 bucket named %s", config->path, secrets[i].bucket);
+			return err_set(err, ERR_INVALID, 0, "%s has no s3 bucket named %s whose secret is in the token",
+			               config->path, secrets[i].bucket);
 	}
 	return ERR_OK;
 }

@@ -4,6 +4,7 @@
 
 #define UNARY_MAX  ((size_t)64 << 10)
 #define STREAM_MAX ((size_t)1 << 20)
+#define RULES_MAX  ((size_t)3 << 20) + 4096 /* a rule file to try, and what is around it */
 
 static const struct {
 	const char *path;
@@ -20,6 +21,16 @@ static const struct {
     {METHOD_REMOVE, svc_remove, UNARY_MAX, false, CONFIG_GATEKEEPER},
     {METHOD_AUDIT_SEARCH, svc_audit_search, UNARY_MAX, true, CONFIG_VENDOR | CONFIG_GATEKEEPER},
     {METHOD_AUDIT_GET, svc_audit_get, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_GET, svc_policy_get, UNARY_MAX, false, CONFIG_GATEKEEPER},
+    {METHOD_POLICY_EXPLAIN, svc_policy_explain, RULES_MAX, true, CONFIG_GATEKEEPER},
+    {METHOD_POLICY_RELOAD, svc_policy_reload, UNARY_MAX, false, CONFIG_GATEKEEPER},
+    {METHOD_POLICY_REVOKE, svc_policy_revoke, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_REINSTATE, svc_policy_reinstate, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_SET_EXPIRY, svc_policy_set_expiry, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_ADD_USER, svc_policy_add_user, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_REMOVE_USER, svc_policy_remove_user, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_LOCKDOWN, svc_policy_lockdown, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_LIST_RESTRICTIONS, svc_policy_list_restrictions, UNARY_MAX, true, CONFIG_VENDOR | CONFIG_GATEKEEPER},
 };
 
 #define N_METHODS (sizeof methods / sizeof methods[0])

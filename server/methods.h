@@ -5,6 +5,7 @@
 
 #include "server/deployment.h"
 #include "twokey/v1/gatekeeper.pb-c.h"
+#include "twokey/v1/policy.pb-c.h"
 
 #define METHOD_AUTHORIZE    "/twokey.v1.Gatekeeper/Authorize"
 #define METHOD_COSIGN       "/twokey.v1.Gatekeeper/CoSign"
@@ -15,7 +16,18 @@
 #define METHOD_AUDIT_SEARCH "/twokey.v1.Audit/Search"
 #define METHOD_AUDIT_GET    "/twokey.v1.Audit/Get"
 
-#define METHODS_MAX 16
+#define METHOD_POLICY_GET               "/twokey.v1.Policy/Get"
+#define METHOD_POLICY_EXPLAIN           "/twokey.v1.Policy/Explain"
+#define METHOD_POLICY_RELOAD            "/twokey.v1.Policy/Reload"
+#define METHOD_POLICY_REVOKE            "/twokey.v1.Policy/Revoke"
+#define METHOD_POLICY_REINSTATE         "/twokey.v1.Policy/Reinstate"
+#define METHOD_POLICY_SET_EXPIRY        "/twokey.v1.Policy/SetExpiry"
+#define METHOD_POLICY_ADD_USER          "/twokey.v1.Policy/AddUser"
+#define METHOD_POLICY_REMOVE_USER       "/twokey.v1.Policy/RemoveUser"
+#define METHOD_POLICY_LOCKDOWN          "/twokey.v1.Policy/Lockdown"
+#define METHOD_POLICY_LIST_RESTRICTIONS "/twokey.v1.Policy/ListRestrictions"
+
+#define METHODS_MAX 32
 
 void svc_authorize(struct rpc_call *call, void *user);
 void svc_cosign(struct rpc_call *call, void *user);
@@ -25,6 +37,16 @@ void svc_list(struct rpc_call *call, void *user);
 void svc_remove(struct rpc_call *call, void *user);
 void svc_audit_search(struct rpc_call *call, void *user);
 void svc_audit_get(struct rpc_call *call, void *user);
+void svc_policy_get(struct rpc_call *call, void *user);
+void svc_policy_explain(struct rpc_call *call, void *user);
+void svc_policy_reload(struct rpc_call *call, void *user);
+void svc_policy_revoke(struct rpc_call *call, void *user);
+void svc_policy_reinstate(struct rpc_call *call, void *user);
+void svc_policy_set_expiry(struct rpc_call *call, void *user);
+void svc_policy_add_user(struct rpc_call *call, void *user);
+void svc_policy_remove_user(struct rpc_call *call, void *user);
+void svc_policy_lockdown(struct rpc_call *call, void *user);
+void svc_policy_list_restrictions(struct rpc_call *call, void *user);
 
 /* Fills the table for this deployment's role, ended by a NULL path. */
 void methods_table(struct deployment *deployment, struct rpc_method table[METHODS_MAX]);

@@ -150,23 +150,28 @@ static void finish(struct request *request, enum reason reason, const uint64_t *
 	rpc_finish(request->call, reason_code(reason), message_of(request, reason, &storage), &info);
 }
 
-void request_refuse(struct request *request, enum reason reason)
+void request_refuse_as(struct request *request, Twokey__V1__Record *record, enum reason reason)
 {
-	Twokey__V1__Record record;
-	struct record_times times;
-	request_record(request, &record, &times);
-	record.decision = TWOKEY__V1__DECISION__DECISION_DENIED;
-	record.reason = (char *)reason_name(reason);
-	record.detail = request->detail.text;
+	record->decision = TWOKEY__V1__DECISION__DECISION_DENIED;
+	record->reason = (char *)reason_name(reason);
+	record->detail = request->detail.text;
 	struct audit_commit commit;
 	struct err err;
-	if (audit_commit(request->deployment->audit, &record, NULL, &commit, &err) != ERR_OK) {
+	if (audit_commit(request->deployment->audit, record, NULL, &commit, &err) != ERR_OK) {
 		log_event(LOG_ERROR, "a refusal could not be recorded", "reason", reason_name(reason), "error", err.text, NULL);
 		finish(request, REASON_LEDGER_UNAVAILABLE, NULL);
 		return;
 	}
 	request->record = commit.index;
 	finish(request, reason, &commit.index);
+}
+
+void request_refuse(struct request *request, enum reason reason)
+{
+	Twokey__V1__Record record;
+	struct record_times times;
+	request_record(request, &record, &times);
+	request_refuse_as(request, &record, reason);
 }
 
 void request_fail(struct request *request, enum reason reason)

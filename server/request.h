@@ -50,6 +50,8 @@ void request_record(const struct request *request, Twokey__V1__Record *ret, stru
 /* Records the refusal, then tells the client: status, ErrorInfo and the record's index. request->detail goes into the
  * record only. When the refusal cannot be recorded the client is told LEDGER_UNAVAILABLE instead. */
 void request_refuse(struct request *request, enum reason reason);
+/* The same with a record that the caller has filled further. */
+void request_refuse_as(struct request *request, Twokey__V1__Record *record, enum reason reason);
 /* Ends the call with a reason, without a record of its own: what happened is in request->record's completion. */
 void request_fail(struct request *request, enum reason reason);
 /* Ends the call well. */

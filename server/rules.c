@@ -32,8 +32,9 @@ struct rules {
 	_Atomic(unsigned) phase;     /* grows with every replacement */
 	_Atomic(unsigned) takers[2]; /* between reading `current` and holding it, by the phase they began in */
 
-	struct stamp read, seen; /* the watcher's: when last read, when last looked at */
+	struct stamp seen; /* the watcher's: when last looked at */
 	pthread_mutex_t lock;
+	struct stamp read; /* under the lock: when last read */
 	struct err trouble;
 };
 
@@ -82,22 +83,25 @@ void rules_give_back(const struct rules_version *version)
 }
 
 /* The file may be written while we read: then what we have is no version of it. */
-static enum err_code read_whole(const char *path, struct buf *text, struct err *err)
+static enum err_code read_whole(struct rules *rules, struct buf *text, struct err *err)
 {
-	const struct stamp before = stamp_of(path);
-	enum err_code code = text_read_file(path, FILE_MAX, text, err);
-	const struct stamp after = stamp_of(path);
+	const struct stamp before = stamp_of(rules->path);
+	enum err_code code = text_read_file(rules->path, FILE_MAX, text, err);
+	const struct stamp after = stamp_of(rules->path);
 	if (code == ERR_OK && !same(&before, &after))
-		code = err_set(err, ERR_UNAVAILABLE, 0, "%s: is being written right now", path);
+		code = err_set(err, ERR_UNAVAILABLE, 0, "%s: is being written right now", rules->path);
+	pthread_mutex_lock(&rules->lock);
+	rules->read = before;
+	pthread_mutex_unlock(&rules->lock);
 	return code;
 }
 
-enum err_code rules_read(const struct rules *rules, struct rules_version **ret, struct err *err)
+enum err_code rules_read(struct rules *rules, struct rules_version **ret, struct err *err)
 {
 	struct held *held = xcalloc(1, sizeof *held);
 	atomic_init(&held->refs, 1);
 	struct rules_version *version = &held->version;
-	enum err_code code = read_whole(rules->path, &version->text, err);
+	enum err_code code = read_whole(rules, &version->text, err);
 	if (code == ERR_OK)
 		code = policy_parse(rules->path, buf_span(&version->text), &version->policy, err);
 	if (code != ERR_OK) {
@@ -116,7 +120,7 @@ enum err_code rules_open(const char *path, const struct clock *clock, struct rul
 	rules->path = xstrdup(path);
 	rules->clock = clock;
 	pthread_mutex_init(&rules->lock, NULL);
-	rules->read = rules->seen = stamp_of(path);
+	rules->seen = stamp_of(path);
 	struct rules_version *version = NULL;
 	enum err_code code = rules_read(rules, &version, err);
 	if (code != ERR_OK) {
@@ -195,10 +199,10 @@ void rules_trouble(struct rules *rules, struct err *ret)
 bool rules_changed(struct rules *rules)
 {
 	const struct stamp now = stamp_of(rules->path);
-	bool moved = !same(&now, &rules->read), rests = same(&now, &rules->seen);
+	bool rests = same(&now, &rules->seen);
 	rules->seen = now;
-	if (!moved || !rests)
-		return false;
-	rules->read = now;
-	return true;
+	pthread_mutex_lock(&rules->lock);
+	bool moved = !same(&now, &rules->read);
+	pthread_mutex_unlock(&rules->lock);
+	return moved && rests;
 }

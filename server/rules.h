@@ -32,7 +32,7 @@ bool rules_ask_countries(struct rules *rules);
 
 /* Reads and checks what is in the file now, without using it: ERR_INVALID, or ERR_UNAVAILABLE when it is being written
  * right now. Free with rules_give_back, or put in force. */
-must_check enum err_code rules_read(const struct rules *rules, struct rules_version **ret, struct err *err);
+must_check enum err_code rules_read(struct rules *rules, struct rules_version **ret, struct err *err);
 /* Takes the version over and puts it in force. One caller at a time. */
 void rules_put(struct rules *rules, struct rules_version *version);
 

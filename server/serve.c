@@ -4,14 +4,18 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "proto/descriptors.h"
 #include "server/deployment.h"
 #include "server/health.h"
 #include "server/methods.h"
+#include "server/reload.h"
 #include "server/server.h"
 
-static const char *const services[] = {"twokey.v1.Gatekeeper", "twokey.v1.Audit", NULL};
+#define TEND_S 1 /* how often the rule file is looked at */
+
+static const char *const services[] = {"twokey.v1.Gatekeeper", "twokey.v1.Audit", "twokey.v1.Policy", NULL};
 
 struct server {
 	const struct config *config;
@@ -51,6 +55,9 @@ static enum err_code start(struct server *server, struct err *err)
 	code = record_event(server, TWOKEY__V1__EVENT__EVENT_START, "twokey " TWOKEY_VERSION, err);
 	if (code != ERR_OK)
 		return code;
+	code = reload_record_start(server->deployment, err);
+	if (code != ERR_OK)
+		return code;
 	methods_table(server->deployment, server->methods);
 	const struct rpc_server_options options = {
 	    .listen = config->listen,
@@ -82,6 +89,21 @@ static void announce(const struct server *server)
 	          "transaction_key", hsm_key_id(server->deployment->transaction_key), NULL);
 }
 
+/* Until SIGTERM or SIGINT. SIGHUP, and a rule file that has changed, bring new rules. */
+static int run_until_stopped(struct server *server, const sigset_t *signals)
+{
+	const struct timespec period = {.tv_sec = TEND_S};
+	for (;;) {
+		int got = sigtimedwait(signals, NULL, &period);
+		if (got == SIGTERM || got == SIGINT)
+			return got;
+		if (got == SIGHUP)
+			reload_rules_because(server->deployment, "SIGHUP");
+		reload_rules_if_changed(server->deployment);
+		restricting_tend(server->deployment->restrictions);
+	}
+}
+
 static void stop(struct server *server)
 {
 	if (server->rpc) {
@@ -101,6 +123,7 @@ enum err_code server_run(const struct config *config, struct err *err)
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	protect_memory();
 	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
@@ -110,8 +133,7 @@ enum err_code server_run(const struct config *config, struct err *err)
 	if (code == ERR_OK) {
 		server.health = health_start(server.deployment, server.rpc);
 		announce(&server);
-		int got = 0;
-		sigwait(&signals, &got);
+		int got = run_until_stopped(&server, &signals);
 		log_event(LOG_INFO, "stopping", "signal", got == SIGTERM ? "SIGTERM" : "SIGINT", NULL);
 	}
 	stop(&server);

@@ -2,7 +2,7 @@
 # Everything that is made lands in build/.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
-.PHONY: help packages build demo check unit tsan system torture bench lint format clean test-packages lint-packages
+.PHONY: help packages build demo check unit tsan system torture bench lint format clean test-packages test-tools lint-packages
 C_CORE_TESTS := ^rpc/test_(call|client|health|reflection|server|stream|tls)/
 export CTEST_PARALLEL_LEVEL ?= $(shell nproc)
 
@@ -15,6 +15,9 @@ packages: ## install the Debian packages that building and running need, if any 
 test-packages:
 	@tools/packages.sh build run test
 
+test-tools: test-packages
+	@tools/test-tools.sh
+
 lint-packages:
 	@tools/packages.sh build run test lint
 
@@ -26,31 +29,28 @@ demo: build ## a file into a bucket and out again, through two signatures
 
 check: unit tsan system ## every test: unit tests under two kinds of sanitizer, the real binaries, clients and bucket
 
-unit: test-packages ## unit tests, corpora and include rules, with ASan and UBSan
+unit: test-tools ## unit tests, corpora and include rules, with ASan and UBSan
 	@tools/build.sh dev
 	ctest --preset dev --no-tests=error
 
-tsan: test-packages ## unit tests with ThreadSanitizer, but for those that run the C core (tests/README.md)
+tsan: test-tools ## unit tests with ThreadSanitizer, but for those that run the C core (tests/README.md)
 	@tools/build.sh tsan
 	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp halt_on_error=1 second_deadlock_stack=1" \
 		ctest --preset tsan --no-tests=error -L unit -E '$(C_CORE_TESTS)'
 
-system: test-packages ## real binaries with real tokens, clients and a real S3 server
+system: test-tools ## real binaries with real tokens, clients and a real S3 server
 	@tools/build.sh dev
 	@tools/build.sh release
-	@tools/test-tools.sh
 	tools/system-tests.sh
 
-torture: test-packages ## the long ones: a million random rule decisions, 200 kills under load
+torture: test-tools ## the long ones: a million random rule decisions, 200 kills under load
 	@tools/build.sh dev
 	@tools/build.sh release
-	@tools/test-tools.sh
 	TWOKEY_TORTURE=1 ctest --preset dev --no-tests=error -R '^policy/test_property/'
 	TWOKEY_TORTURE=1 tools/system-tests.sh -m torture
 
-bench: test-packages ## how fast: co-signatures per second, bytes per second
+bench: test-tools ## how fast: co-signatures per second, bytes per second
 	@tools/build.sh release
-	@tools/test-tools.sh
 	tools/bench.sh
 
 lint: lint-packages ## format, include rules, clang-tidy, cppcheck

@@ -1,6 +1,7 @@
 # Thin on purpose: CMake builds, tools/*.sh do the rest. Needs make, git and a shell; `packages` brings what is missing.
 # Everything that is made lands in build/.
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .PHONY: help packages build demo check unit tsan system torture bench lint format clean test-packages test-tools lint-packages
 C_CORE_TESTS := ^rpc/test_(call|client|health|reflection|server|stream|tls)/

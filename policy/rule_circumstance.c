@@ -41,9 +41,12 @@ enum err_code policy_compile_countries(const struct policy_compiler *compiler, c
 /* The name as it is, in other letters, or the place of an area: "Europe/Berlin" for "berlin". */
 static const char *similar_zone(const char *text, const char *const *names, size_t n)
 {
+	for (size_t i = 0; i < n; i++)
+		if (strcasecmp(names[i], text) == 0)
+			return names[i];
 	for (size_t i = 0; i < n; i++) {
 		const char *place = strrchr(names[i], '/');
-		if (strcasecmp(names[i], text) == 0 || (place && strcasecmp(place + 1, text) == 0))
+		if (place && strcasecmp(place + 1, text) == 0)
 			return names[i];
 	}
 	return yaml_nearest(span_str(text), names, n);

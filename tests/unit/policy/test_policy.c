@@ -57,6 +57,52 @@ static const struct {
     {RULE "  objects: []\n", "r.yaml:5:12: \"objects\" needs at least 1 entry"},
     {RULE "  accounts: []\n", "r.yaml:5:13: \"accounts\" needs at least 1 entry"},
     {RULE "  users: []\n", "r.yaml:5:10: \"users\" needs at least 1 entry"},
+    {RULE "  countries: []\n", "r.yaml:5:14: \"countries\" needs at least 1 entry"},
+    {RULE "  countries: [US, UK]\n", "r.yaml:5:19: \"UK\" is no country code; did you mean \"GB\"?"},
+    {RULE "  countries: [us]\n", "r.yaml:5:15: \"us\" is no country code; did you mean \"US\"?"},
+    {RULE "  countries: [Holland]\n", "r.yaml:5:15: \"Holland\" is no country code; did you mean \"NL\"?"},
+    {RULE "  countries:\n  - US\n  - ZZ\n",
+     "r.yaml:7:5: \"ZZ\" is no country code: it must be two capital letters of ISO 3166-1, such as US, GB or NL"},
+    {RULE "  hours: office\n", "r.yaml:5:10: \"hours\" must be a group such as {days: [mon-fri], from: \"08:00\", to: "
+                               "\"18:00\", zone: Europe/Berlin}"},
+    {RULE "  hours: {days: mon}\n", "r.yaml:5:10: key \"zone\" is missing; it takes a time zone such as Europe/Berlin"},
+    {RULE "  hours: {zone: Europe/Berln}\n",
+     "r.yaml:5:17: \"Europe/Berln\" is no time zone; did you mean \"Europe/Berlin\"?"},
+    {RULE "  hours: {zone: berlin}\n", "r.yaml:5:17: \"berlin\" is no time zone; did you mean \"Europe/Berlin\"?"},
+    {RULE "  hours: {zone: utc}\n", "r.yaml:5:17: \"utc\" is no time zone; did you mean \"UTC\"?"},
+    {RULE "  hours: {zone: '+01:00'}\n", "r.yaml:5:17: \"+01:00\" is no time zone: it must be a name of the system's "
+                                         "time zone database, such as Europe/Berlin or UTC"},
+    {RULE "  hours: {zone: [UTC, UTC]}\n", "r.yaml:5:17: \"zone\" has 2 entries, more than 1"},
+    {RULE "  hours: {zone: UTC, days: [mon-fri, sarturday]}\n",
+     "r.yaml:5:38: \"sarturday\" is neither a day nor a range of days: days are mon, tue, wed, thu, fri, sat, sun, a "
+     "range is mon-fri"},
+    {RULE "  hours: {zone: UTC, from: '8:00', to: '18:00'}\n",
+     "r.yaml:5:28: \"from\" must be a time from \"00:00\" to \"24:00\", such as \"08:00\", not \"8:00\""},
+    {RULE "  hours: {zone: UTC, from: '08:00', to: '18:60'}\n",
+     "r.yaml:5:41: \"to\" must be a time from \"00:00\" to \"24:00\", such as \"08:00\", not \"18:60\""},
+    {RULE "  hours: {zone: UTC, from: '08:00'}\n",
+     "r.yaml:5:10: `hours` has only one of `from` and `to`; without both it is the whole day"},
+    {RULE "  hours: {zone: UTC, from: '08:00', to: '08:00'}\n",
+     "r.yaml:5:41: `from` and `to` are the same; leave both out for the whole day"},
+    {RULE "  hours: {zone: UTC, from: '24:00', to: '08:00'}\n",
+     "r.yaml:5:28: a day does not start at \"24:00\"; write \"00:00\""},
+    {RULE "  hours: {zone: UTC, until: '08:00'}\n", "r.yaml:5:22: unknown key \"until\"; known: days, from, to, zone"},
+    {RULE "  require: [consent, purpos]\n", "r.yaml:5:22: what can be required is consent and purpose, not \"purpos\""},
+    {"version: 1\nrules:\n- {name: a, effect: deny, require: consent}\n",
+     "r.yaml:3:36: a deny rule cannot `require`: it would deny only those who have it; put it into the rules that "
+     "allow"},
+    {"version: 1\nrules: []\nlimits: [{requests_per_minute: 1}]\n",
+     "r.yaml:3:10: key \"per\" is missing; it takes vendor_key or user"},
+    {"version: 1\nrules: []\nlimits: [{per: usr, requests_per_minute: 1}]\n",
+     "r.yaml:3:16: \"per\" must be vendor_key or user, not \"usr\"; did you mean \"user\"?"},
+    {"version: 1\nrules: []\nlimits: [{per: user}]\n",
+     "r.yaml:3:10: a limit needs `requests_per_minute`, `bytes_per_hour`, or both"},
+    {"version: 1\nrules: []\nlimits: [{per: user, requests_per_minute: 0}]\n",
+     "r.yaml:3:43: \"requests_per_minute\" must be a number from 1 to 1000000000, not \"0\""},
+    {"version: 1\nrules: []\nlimits: [{per: user, bytes_per_hour: 1TB}]\n",
+     "r.yaml:3:38: \"bytes_per_hour\" must be a size such as 500MiB or 20GiB, not \"1TB\""},
+    {"version: 1\nrules: []\nlimits: [{per: user, only: ['[a'], bytes_per_hour: 1}]\n",
+     "r.yaml:3:29: \"only\": this glob is malformed: the class in brackets is never closed"},
     {RULE "  networks: []\n", "r.yaml:5:13: \"networks\" needs at least 1 entry"},
     {RULE "  vendor_keys: []\n", "r.yaml:5:16: \"vendor_keys\" needs at least 1 entry"},
     {RULE "  objects: [a, 'b[']\n",
@@ -154,6 +200,78 @@ static void test_many_rules(void **state)
 	policy_free(policy);
 }
 
+static void test_limits(void **state)
+{
+	(void)state;
+	struct policy *policy = parse("version: 1\nrules: []\nlimits:\n"
+	                              "- {per: vendor_key, only: [acme-*], requests_per_minute: 10}\n"
+	                              "- {per: user, only: [ann], bytes_per_hour: 2GiB}\n"
+	                              "- {per: vendor_key, requests_per_minute: 5, bytes_per_hour: 1KiB}\n");
+	struct policy_limit limit;
+	policy_limit(policy, POLICY_PER_VENDOR_KEY, "acme-2026", &limit);
+	assert_true(limit.requests_per_minute == 10 && limit.bytes_per_hour == 0);
+	policy_limit(policy, POLICY_PER_VENDOR_KEY, "other", &limit);
+	assert_true(limit.requests_per_minute == 5 && limit.bytes_per_hour == 1024);
+	policy_limit(policy, POLICY_PER_USER, "ann", &limit);
+	assert_true(limit.requests_per_minute == 0 && limit.bytes_per_hour == UINT64_C(2) << 30);
+	policy_limit(policy, POLICY_PER_USER, "bob", &limit);
+	assert_true(limit.requests_per_minute == 0 && limit.bytes_per_hour == 0);
+	assert_false(policy_asks_countries(policy));
+	policy_free(policy);
+	policy = parse("version: 1\nrules:\n- {name: a, effect: deny}\n- {name: b, effect: allow, countries: US}\n");
+	assert_true(policy_asks_countries(policy));
+	policy_free(policy);
+}
+
+static void keep(void *user, const struct policy_verdict *verdict)
+{
+	struct policy_verdict **next = (struct policy_verdict **)user;
+	*(*next)++ = *verdict;
+}
+
+static void test_explain_tells_of_every_rule(void **state)
+{
+	(void)state;
+	struct policy *policy = parse("version: 1\nrules:\n"
+	                              "- {name: a, effect: allow, users: [bob], networks: [10.0.0.0/8]}\n"
+	                              "- {name: b, effect: deny, operations: PUT}\n"
+	                              "- {name: c, effect: allow, networks: [192.0.2.0/24]}\n"
+	                              "- {name: d, effect: deny}\n");
+	struct policy_request request = {
+	    .operation = POLICY_GET, .bucket = "r", .object = "o", .account = "", .user = "ann", .vendor_key = "k"};
+	assert_true(ip_parse("192.0.2.1", &request.address));
+	struct policy_verdict verdicts[5], *next = verdicts;
+	struct policy_decision decision;
+	policy_explain(policy, &request, keep, &next, &decision);
+	assert_ptr_equal(next, verdicts + 5);
+	assert_true(decision.allowed);
+	assert_string_equal(decision.rule, "c");
+	static const struct policy_verdict expected[] = {
+	    {"a", true, false, false, POLICY_USERS},
+	    {"b", false, false, false, POLICY_OPERATIONS},
+	    {"c", true, true, true, POLICY_NO_CONDITION},
+	    {"d", false, true, false, POLICY_NO_CONDITION},
+	    {"default", false, true, false, POLICY_NO_CONDITION},
+	};
+	for (size_t i = 0; i < 5; i++) {
+		assert_string_equal(verdicts[i].rule, expected[i].rule);
+		assert_int_equal(verdicts[i].allow, expected[i].allow);
+		assert_int_equal(verdicts[i].matches, expected[i].matches);
+		assert_int_equal(verdicts[i].decides, expected[i].decides);
+		assert_int_equal(verdicts[i].failed, expected[i].failed);
+	}
+	policy_free(policy);
+}
+
+static void test_names_of_conditions(void **state)
+{
+	(void)state;
+	assert_string_equal(policy_condition_name(POLICY_OPERATIONS), "operations");
+	assert_string_equal(policy_condition_name(POLICY_PURPOSE), "require: purpose");
+	assert_string_equal(policy_condition_name(POLICY_NO_CONDITION), "");
+}
+
 HARNESS_MAIN(NULL, NULL, cmocka_unit_test(test_parse_counts_rules), cmocka_unit_test(test_parse_refuses),
              cmocka_unit_test(test_load), cmocka_unit_test(test_an_operation_that_does_not_exist_is_denied),
-             cmocka_unit_test(test_many_rules))
+             cmocka_unit_test(test_many_rules), cmocka_unit_test(test_limits),
+             cmocka_unit_test(test_explain_tells_of_every_rule), cmocka_unit_test(test_names_of_conditions))

@@ -23,6 +23,7 @@
 	"buckets:\n"                                                                                                       \
 	"  - {name: scans, store: directory, directory: objects}\n"
 #define RULES "rules: rules.yaml\n"
+#define S3    "buckets:\n  - {name: a, store: s3, endpoint: https://s3.example, region: eu-central-1"
 
 static char *folder;
 
@@ -90,6 +91,51 @@ static void test_gatekeeper(void **state)
 	config_done(&config);
 }
 
+static void test_sources_of_credentials(void **state)
+{
+	(void)state;
+	struct config config;
+	struct err err = {0};
+	assert_ok(load(GATEKEEPER_HEAD KEYS RULES S3
+	               ", credentials: roles-anywhere, roles_anywhere: {trust_anchor: t, profile: p, role: r,"
+	               " certificate: c.pem, duration: 900}}\n",
+	               &config, &err),
+	          err);
+	assert_int_equal(config_bucket(&config, 0)->credentials, CONFIG_ROLES_ANYWHERE);
+	assert_string_equal(config_bucket(&config, 0)->roles_anywhere.key, "pkcs11:object=twokey-roles-anywhere-a");
+	assert_int_equal(config_bucket(&config, 0)->roles_anywhere.duration, 900);
+	autofree char *certificate = xasprintf("%s/c.pem", folder);
+	assert_string_equal(config_bucket(&config, 0)->roles_anywhere.certificate, certificate);
+	config_done(&config);
+	assert_ok(load(GATEKEEPER_HEAD KEYS RULES S3 ", credentials: imds}\n", &config, &err), err);
+	assert_int_equal(config_bucket(&config, 0)->credentials, CONFIG_IMDS);
+	config_done(&config);
+}
+
+static void test_containers_are_told_by_their_environment(void **state)
+{
+	(void)state;
+	struct config config;
+	struct err err = {0};
+	setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials", 1);
+	setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/run/token", 1);
+	assert_ok(load(GATEKEEPER_HEAD KEYS RULES S3 ", credentials: container}\n", &config, &err), err);
+	assert_string_equal(config_bucket(&config, 0)->container.full_uri, "http://169.254.170.23/v1/credentials");
+	assert_string_equal(config_bucket(&config, 0)->container.token_file, "/run/token");
+	assert_null(config_bucket(&config, 0)->container.relative_uri);
+	config_done(&config);
+	/* What the file says comes first, whole. */
+	assert_ok(load(GATEKEEPER_HEAD KEYS RULES S3 ", credentials: container, container: {relative_uri: /v2/x}}\n",
+	               &config, &err),
+	          err);
+	assert_string_equal(config_bucket(&config, 0)->container.relative_uri, "/v2/x");
+	assert_null(config_bucket(&config, 0)->container.full_uri);
+	assert_null(config_bucket(&config, 0)->container.token_file);
+	config_done(&config);
+	unsetenv("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+	unsetenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
+}
+
 static void test_mistakes_say_where_and_what(void **state)
 {
 	(void)state;
@@ -108,7 +154,14 @@ static void test_mistakes_say_where_and_what(void **state)
 	    {GATEKEEPER_HEAD KEYS RULES, "buckets"},
 	    {GATEKEEPER_HEAD BUCKET RULES, "vendor_keys"},
 	    {GATEKEEPER_HEAD KEYS RULES "buckets:\n  - {name: a, store: directory}\n", "needs `directory`"},
-	    {GATEKEEPER_HEAD KEYS RULES "buckets:\n  - {name: a, store: s3, endpoint: x}\n", "access_key_id"},
+	    {GATEKEEPER_HEAD KEYS RULES "buckets:\n  - {name: a, store: s3, endpoint: x}\n", "`region`"},
+	    {GATEKEEPER_HEAD KEYS RULES S3 "}\n", "access_key_id"},
+	    {GATEKEEPER_HEAD KEYS RULES S3 ", credentials: magic}\n", "roles-anywhere"},
+	    {GATEKEEPER_HEAD KEYS RULES S3 ", credentials: roles-anywhere}\n", "needs the section"},
+	    {GATEKEEPER_HEAD KEYS RULES S3 ", credentials: imds, access_key_id: A}\n", "other `credentials`"},
+	    {GATEKEEPER_HEAD KEYS RULES S3 ", access_key_id: A, imds: {role: r}}\n", "chosen: imds"},
+	    {GATEKEEPER_HEAD KEYS RULES S3 ", credentials: container}\n", "relative_uri"},
+	    {GATEKEEPER_HEAD KEYS RULES S3 ", credentials: roles-anywhere, roles_anywhere: {role: r}}\n", "missing"},
 	    {GATEKEEPER_HEAD KEYS RULES BUCKET "  - {name: scans, store: directory, directory: d}\n", "another bucket"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -131,5 +184,6 @@ static void test_a_missing_file_is_not_found(void **state)
 }
 
 HARNESS_MAIN(make_folder, remove_folder, cmocka_unit_test(test_vendor_defaults_and_paths),
-             cmocka_unit_test(test_gatekeeper), cmocka_unit_test(test_mistakes_say_where_and_what),
-             cmocka_unit_test(test_a_missing_file_is_not_found))
+             cmocka_unit_test(test_gatekeeper), cmocka_unit_test(test_sources_of_credentials),
+             cmocka_unit_test(test_containers_are_told_by_their_environment),
+             cmocka_unit_test(test_mistakes_say_where_and_what), cmocka_unit_test(test_a_missing_file_is_not_found))

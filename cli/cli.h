@@ -29,6 +29,7 @@ int cli_store(int argc, char **argv);
 int cli_ls(int argc, char **argv);
 int cli_rm(int argc, char **argv);
 int cli_audit(int argc, char **argv);
+int cli_policy(int argc, char **argv);
 
 /* ---- a connection, by options or environment ---- */
 

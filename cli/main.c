@@ -20,6 +20,7 @@ static const struct {
     {"ls", cli_ls, "list objects"},
     {"rm", cli_rm, "remove an object"},
     {"audit", cli_audit, "search the record"},
+    {"policy", cli_policy, "look at rules, try them, take things back"},
 };
 
 #define N_COMMANDS (sizeof commands / sizeof commands[0])

@@ -1,5 +1,6 @@
 #include "cli/record_json.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -8,10 +9,13 @@
 #include "common/clock.h"
 #include "common/text.h"
 
-/* protoc's convention: every value starts with the enum's name in capitals, and "_". */
+/* protoc's convention: every value starts with the enum's name in capitals, "_" between its words and behind it. */
 static const char *without_prefix(const ProtobufCEnumDescriptor *type, const char *name)
 {
-	return name + strlen(type->short_name) + 1;
+	size_t len = strlen(type->short_name);
+	for (const char *p = type->short_name + 1; *p; p++)
+		len += isupper((unsigned char)*p) != 0;
+	return name + len + 1;
 }
 
 const char *record_enum_name(const ProtobufCEnumDescriptor *type, int value)

@@ -28,6 +28,8 @@ static int64_t fixed_time(void *user)
 }
 static const struct clock fixed_clock = {fixed_time, NULL};
 
+static struct s3_credentials credentials = {ID, date_key, NULL};
+
 static struct s3_options options(void)
 {
 	return (struct s3_options){.endpoint = endpoint,
@@ -37,7 +39,7 @@ static struct s3_options options(void)
 	                           .part_bytes = (uint64_t)5 << 20,
 	                           .stall_timeout_ms = 400,
 	                           .connect_timeout_ms = 2000,
-	                           .credentials = {ID, date_key, NULL},
+	                           .credentials = credentials,
 	                           .clock = &fixed_clock};
 }
 
@@ -671,10 +673,10 @@ static void test_clock_is_not_learnt_from_anything(void **state)
 static void test_token_is_asked_once_a_day_and_after_a_denial(void **state)
 {
 	(void)state;
+	unsigned asked = 0;
+	credentials.user = &asked;
 	START({OK_EMPTY, FAULT_KEEP}, {OK_EMPTY, FAULT_KEEP},
 	      {"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", FAULT_KEEP}, {OK_EMPTY, FAULT_KEEP});
-	unsigned asked = 0;
-	s3_of(store)->day_key.credentials.user = &asked;
 	struct err err = {0};
 	assert_ok(put_hello(true, &err), err);
 	assert_ok(put_hello(true, &err), err);
@@ -683,6 +685,7 @@ static void test_token_is_asked_once_a_day_and_after_a_denial(void **state)
 	assert_ok(put_hello(true, &err), err);
 	assert_int_equal(asked, 2);
 	stop(4);
+	credentials.user = NULL;
 }
 
 static enum err_code no_date_key(void *user, const char *yyyymmdd, uint8_t out[32], struct err *err)
@@ -694,12 +697,13 @@ static enum err_code no_date_key(void *user, const char *yyyymmdd, uint8_t out[3
 static void test_nothing_is_sent_unsigned(void **state)
 {
 	(void)state;
+	credentials.date_key = no_date_key;
 	START({OK_EMPTY, FAULT_KEEP});
-	s3_of(store)->day_key.credentials.date_key = no_date_key;
 	struct err err = {0};
 	assert_err(put_hello(true, &err), ERR_UNAVAILABLE);
 	assert_non_null(strstr(err.text, "the token is away"));
 	stop(0);
+	credentials.date_key = date_key;
 }
 
 HARNESS_MAIN(

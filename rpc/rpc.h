@@ -113,8 +113,8 @@ const char *rpc_method_path(const struct rpc_call *call);
 bool rpc_peer(const struct rpc_call *call, struct ip_addr *ret);
 /* First value of a metadata key (lower case), or NULL. ASCII only. */
 const char *rpc_metadata(const struct rpc_call *call, const char *key);
-/* All values of a metadata key in their order, joined by ", " as in HTTP (RFC 9110 section 5.3), with no NUL within.
- * False: there is none. */
+/* All values of a metadata key in their order, joined by ", " as in HTTP (RFC 9110 section 5.3), with no NUL within. Of
+ * x-forwarded-for gRPC's core may keep the last value only. False: there is none. */
 bool rpc_metadata_all(const struct rpc_call *call, const char *key, struct buf *out);
 
 /* The verified client certificate. */

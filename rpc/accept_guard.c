@@ -148,17 +148,19 @@ static void nap(void)
 	nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
 }
 
-/* Out of descriptors: with the one in reserve the waiting client is let in and sent away. */
-static void turn_away_locked(int fd)
+/* Out of descriptors: with the one in reserve the waiting client is let in and sent away. Returns the errno of that:
+ * the kernel looks for a descriptor before it looks whether anybody waits, so often nobody does (EAGAIN). Another
+ * thread may snatch the descriptor in between; then clients wait until there is one again. */
+static int turn_away_locked(int fd)
 {
 	if (reserve >= 0)
 		close(reserve);
 	int connection = accept_plain(fd, NULL, NULL, SOCK_CLOEXEC);
+	int error = connection < 0 ? errno : 0;
 	if (connection >= 0)
 		close(connection);
 	reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (connection < 0 || reserve < 0)
-		nap();
+	return error;
 }
 
 /* True for errors that say something about this moment or this client, not about the socket. */
@@ -178,15 +180,20 @@ static bool transient(int error)
 	}
 }
 
+static bool out_of_descriptors(int error)
+{
+	return error == EMFILE || error == ENFILE;
+}
+
 static int failed(int fd, int error)
 {
-	if (error == EMFILE || error == ENFILE) {
+	if (out_of_descriptors(error)) {
 		pthread_mutex_lock(&lock);
-		turn_away_locked(fd);
+		error = turn_away_locked(fd);
 		pthread_mutex_unlock(&lock);
-	} else if (error == ENOBUFS || error == ENOMEM) {
-		nap();
 	}
+	if (out_of_descriptors(error) || error == ENOBUFS || error == ENOMEM)
+		nap();
 	errno = transient(error) ? EINTR : error; /* the core tries again at once after EINTR */
 	return -1;
 }

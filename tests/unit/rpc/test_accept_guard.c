@@ -46,7 +46,6 @@ static void test_out_of_descriptors(void **state)
 	(void)state;
 	struct fixture f;
 	fixture_start(&f, no_methods);
-	assert_int_equal(check(&f), ERR_OK);
 	/* All descriptors are taken, but for one that is then the client's end: the server's accept finds none. */
 	int highest = dup(0);
 	close(highest);
@@ -54,9 +53,7 @@ static void test_out_of_descriptors(void **state)
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	struct rlimit low = {.rlim_cur = (rlim_t)highest + 40, .rlim_max = limit.rlim_max};
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-	int fds[64], n = 0, taken[64], n_taken = 0;
-	for (n = 0; n < 20; n++)
-		fds[n] = connect_to(rpc_server_port(f.server));
+	int taken[64], n_taken = 0;
 	while (n_taken < 64 && (taken[n_taken] = dup(0)) >= 0)
 		n_taken++;
 	for (int round = 0; round < 20; round++) {
@@ -70,9 +67,6 @@ static void test_out_of_descriptors(void **state)
 	}
 	while (n_taken > 0)
 		close(taken[--n_taken]);
-	for (int i = 0; i < n; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	assert_int_equal(check(&f), ERR_OK);
 	fixture_stop(&f);

@@ -15,8 +15,6 @@
 
 struct credentials {
 	struct role *role; /* NULL: one session for ever */
-	struct s3_credentials fixed;
-	char *region;
 	const struct clock *clock;
 
 	pthread_mutex_t lock;
@@ -41,13 +39,13 @@ static enum err_code hmac_of_secret(void *user, const char *yyyymmdd, uint8_t ou
 	return ERR_OK;
 }
 
-static struct session *session_new(const struct credentials *credentials, const struct s3_credentials *of)
+static struct session *session_new(const struct s3_credentials *of)
 {
 	struct session *session = xcalloc(1, sizeof *session);
 	session->refs = 1;
 	session->ends_ms = session->refresh_ms = INT64_MAX;
 	session->access_key_id = xstrdup(of->access_key_id);
-	day_key_init(&session->day_key, of, credentials->region, "s3");
+	day_key_init(&session->day_key, of);
 	return session;
 }
 
@@ -84,7 +82,7 @@ static int64_t refresh_at(int64_t now_ms, int64_t ends_ms)
 static struct session *session_of_set(const struct credentials *credentials, struct role_set *set)
 {
 	const struct s3_credentials of = {set->access_key_id, hmac_of_secret, set->secret};
-	struct session *session = session_new(credentials, &of);
+	struct session *session = session_new(&of);
 	session->secret = set->secret;
 	session->token = set->token;
 	session->ends_ms = set->ends_ms;
@@ -95,8 +93,7 @@ static struct session *session_of_set(const struct credentials *credentials, str
 
 /* ---- life ---- */
 
-enum err_code credentials_open(const struct s3_options *options, const char *region, struct credentials **ret,
-                               struct err *err)
+enum err_code credentials_open(const struct s3_options *options, struct credentials **ret, struct err *err)
 {
 	struct role *role = NULL;
 	enum err_code code = options->role ? role_open(options, &role, err) : ERR_OK;
@@ -104,7 +101,6 @@ enum err_code credentials_open(const struct s3_options *options, const char *reg
 		return code;
 	struct credentials *credentials = xcalloc(1, sizeof *credentials);
 	credentials->role = role;
-	credentials->region = xstrdup(region);
 	credentials->clock = options->clock;
 	pthread_mutex_init(&credentials->lock, NULL);
 	pthread_condattr_t monotonic;
@@ -113,7 +109,7 @@ enum err_code credentials_open(const struct s3_options *options, const char *reg
 	pthread_cond_init(&credentials->changed, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	if (!role)
-		credentials->current = session_new(credentials, &options->credentials);
+		credentials->current = session_new(&options->credentials);
 	*ret = credentials;
 	return ERR_OK;
 }
@@ -126,7 +122,6 @@ void credentials_free(struct credentials *credentials)
 	role_free(credentials->role);
 	pthread_cond_destroy(&credentials->changed);
 	pthread_mutex_destroy(&credentials->lock);
-	free(credentials->region);
 	free(credentials);
 }
 

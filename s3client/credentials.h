@@ -23,8 +23,7 @@ struct session {
 };
 
 /* ERR_INVALID: the role's settings cannot be. Nothing is fetched yet. */
-must_check enum err_code credentials_open(const struct s3_options *options, const char *region,
-                                          struct credentials **ret, struct err *err);
+must_check enum err_code credentials_open(const struct s3_options *options, struct credentials **ret, struct err *err);
 void credentials_free(struct credentials *credentials); /* every session has been given back; accepts NULL */
 
 /* A valid set. The caller gives it back. */

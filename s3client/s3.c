@@ -1,7 +1,6 @@
 #include "s3client/s3.h"
 
 #include <ctype.h>
-#include <curl/curl.h>
 #include <stdlib.h>
 
 #define PART_BYTES_DEFAULT ((uint64_t)8 << 20)
@@ -15,11 +14,9 @@ static void free_store(struct store *base)
 	struct s3_store *store = s3_of(base);
 	http_pool_free(store->pool);
 	credentials_free(store->credentials);
-	free(store->region);
 	free(store->bucket);
 	free(store->sse);
-	free(store->origin);
-	free(store->host);
+	s3_places_done(&store->places);
 	free(store->bucket_path);
 	free(store->object_path);
 	free(store);
@@ -71,85 +68,29 @@ static enum err_code check_options(const struct s3_options *options, struct err 
 	return ERR_OK;
 }
 
-/* ---- the endpoint ---- */
-
-struct endpoint {
-	CURLU *url;
-	char *scheme, *host, *port, *path, *other;
-};
-
-static void endpoint_done(struct endpoint *endpoint)
-{
-	curl_url_cleanup(endpoint->url);
-	curl_free(endpoint->scheme);
-	curl_free(endpoint->host);
-	curl_free(endpoint->port);
-	curl_free(endpoint->path);
-	curl_free(endpoint->other);
-}
-
-static bool endpoint_parse(const char *text, struct endpoint *endpoint)
-{
-	endpoint->url = curl_url();
-	if (!endpoint->url || curl_url_set(endpoint->url, CURLUPART_URL, text, 0) != CURLUE_OK)
-		return false;
-	if (curl_url_get(endpoint->url, CURLUPART_SCHEME, &endpoint->scheme, 0) != CURLUE_OK ||
-	    curl_url_get(endpoint->url, CURLUPART_HOST, &endpoint->host, 0) != CURLUE_OK ||
-	    curl_url_get(endpoint->url, CURLUPART_PATH, &endpoint->path, 0) != CURLUE_OK)
-		return false;
-	if (strcmp(endpoint->scheme, "http") != 0 && strcmp(endpoint->scheme, "https") != 0)
-		return false;
-	/* A default port is not part of the Host header: CURLUE_NO_PORT. */
-	curl_url_get(endpoint->url, CURLUPART_PORT, &endpoint->port, CURLU_NO_DEFAULT_PORT);
-	static const CURLUPart refused[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_QUERY, CURLUPART_FRAGMENT};
-	for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-		if (curl_url_get(endpoint->url, refused[i], &endpoint->other, 0) == CURLUE_OK)
-			return false;
-	}
-	return strcmp(endpoint->path, "/") == 0;
-}
-
-static void set_address(struct s3_store *store, const struct endpoint *endpoint, bool path_style)
-{
-	const char *colon = endpoint->port ? ":" : "", *port = endpoint->port ? endpoint->port : "";
-	if (path_style) {
-		store->host = xasprintf("%s%s%s", endpoint->host, colon, port);
-		store->bucket_path = xasprintf("/%s", store->bucket);
-		store->object_path = xasprintf("/%s/", store->bucket);
-	} else {
-		store->host = xasprintf("%s.%s%s%s", store->bucket, endpoint->host, colon, port);
-		store->bucket_path = xstrdup("/");
-		store->object_path = xstrdup("/");
-	}
-	store->origin = xasprintf("%s://%s", endpoint->scheme, store->host);
-}
-
 enum err_code store_open_s3(const struct s3_options *options, struct store **ret, struct err *err)
 {
 	enum err_code code = check_options(options, err);
 	if (code != ERR_OK)
 		return code;
-	struct endpoint endpoint = {0};
-	if (!endpoint_parse(options->endpoint, &endpoint)) {
-		endpoint_done(&endpoint);
-		return err_set(err, ERR_INVALID, 0, "S3: the endpoint is not like https://s3.example.com or http://host:port");
-	}
 	struct s3_store *store = xcalloc(1, sizeof *store);
 	store->base.ops = &s3_ops;
-	store->region = xstrdup(options->region);
 	store->bucket = xstrdup(options->bucket);
 	store->sse = options->sse ? xstrdup(options->sse) : NULL;
 	store->part_bytes = options->part_bytes ? options->part_bytes : PART_BYTES_DEFAULT;
 	store->clock = options->clock;
-	set_address(store, &endpoint, options->path_style);
-	endpoint_done(&endpoint);
+	store->bucket_path = options->path_style ? xasprintf("/%s", store->bucket) : xstrdup("/");
+	store->object_path = options->path_style ? xasprintf("/%s/", store->bucket) : xstrdup("/");
+	atomic_store(&store->retry_tokens, S3_RETRY_TOKENS);
 	struct http_options http = {
 	    .ca_file = options->ca_file,
 	    .proxy = options->proxy,
 	    .connect_timeout_ms = options->connect_timeout_ms ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS,
 	    .stall_timeout_ms = options->stall_timeout_ms ? options->stall_timeout_ms : STALL_TIMEOUT_MS};
 	store->pool = http_pool_new(&http);
-	code = credentials_open(options, store->region, &store->credentials, err);
+	code = s3_places_init(&store->places, options, err);
+	if (code == ERR_OK)
+		code = credentials_open(options, &store->credentials, err);
 	if (code != ERR_OK) {
 		free_store(&store->base);
 		return code;

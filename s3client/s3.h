@@ -6,19 +6,20 @@
 
 #include "s3client/credentials.h"
 #include "s3client/http.h"
+#include "s3client/s3_place.h"
 #include "s3client/s3_xml.h"
 #include "s3client/store.h"
 
 struct s3_store {
 	struct store base;
-	char *region, *bucket, *sse;
-	char *origin;      /* "https://bucket.host:port" */
-	char *host;        /* as signed and sent */
+	char *bucket, *sse;
+	struct s3_places places;
 	char *bucket_path; /* of the bucket's own requests: "/" or "/bucket" */
 	char *object_path; /* what stands before each key: "/" or "/bucket/" */
 	uint64_t part_bytes;
 	const struct clock *clock;
 	_Atomic int64_t clock_offset_ms; /* S3's clock minus ours, as far as it had to be learnt */
+	_Atomic int retry_tokens;        /* what is left for retries */
 	struct http_pool *pool;
 	struct credentials *credentials;
 };
@@ -31,6 +32,10 @@ static inline struct s3_store *s3_of(struct store *store)
 /* ---- s3_request.c: one operation, with its retries ---- */
 
 #define S3_ATTEMPTS 3
+/* A retry takes tokens, and gives them back when it succeeds; a first attempt that succeeds brings one. While S3 is
+ * down, requests soon fail without retries, and do not make things worse. (AWS SDKs, "retry quota".) */
+#define S3_RETRY_TOKENS 500
+#define S3_RETRY_COST   5
 
 struct s3_call {
 	const char *operation; /* S3's name for it, for error texts */

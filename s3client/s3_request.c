@@ -19,7 +19,9 @@ struct operation {
 	const struct s3_call *call;
 	struct s3_reply *reply;
 	char payload_hash[65];
-	struct s3_verdict verdict; /* of the last attempt */
+	const struct s3_place *place; /* that the last attempt was made for */
+	bool moved;                   /* S3 has named another region once */
+	struct s3_verdict verdict;    /* of the last attempt */
 };
 
 /* ---- signing ---- */
@@ -47,7 +49,7 @@ static void add_header(struct signed_request *request, const char *name, const c
 
 static void collect_headers(const struct operation *op, struct signed_request *request)
 {
-	add_header(request, "host", op->store->host);
+	add_header(request, "host", op->place->host);
 	add_header(request, "x-amz-content-sha256", op->payload_hash);
 	add_header(request, "x-amz-date", request->timestamp);
 	if (request->session->token)
@@ -58,7 +60,7 @@ static void collect_headers(const struct operation *op, struct signed_request *r
 
 static void build_url(const struct operation *op, struct span path, struct buf *url)
 {
-	buf_append_str(url, op->store->origin);
+	buf_append_str(url, op->place->origin);
 	sigv4_encode(path, true, url);
 	if (op->call->n_query == 0)
 		return;
@@ -76,14 +78,14 @@ static enum err_code authorize(const struct operation *op, struct signed_request
 	                                  .headers = request->headers,
 	                                  .n_headers = request->n_headers,
 	                                  .payload_hash = op->payload_hash};
-	struct sigv4_scope scope = {request->timestamp, op->store->region, "s3", NULL};
+	struct sigv4_scope scope = {request->timestamp, op->place->region, "s3", NULL};
 	autobuf struct buf text = {0}, to_sign = {0}, names = {0};
 	sigv4_canonical_request(&canonical, &text);
 	sigv4_string_to_sign(&scope, buf_span(&text), &to_sign);
 	sigv4_signed_headers(&canonical, &names);
 	char signature[65];
 	struct session *session = request->session;
-	enum err_code code = day_key_sign(&session->day_key, request->timestamp, buf_span(&to_sign), signature, err);
+	enum err_code code = day_key_sign(&session->day_key, &scope, buf_span(&to_sign), signature, err);
 	if (code == ERR_OK)
 		sigv4_authorization(&scope, session->access_key_id, buf_cstr(&names), signature, &request->authorization);
 	else
@@ -158,6 +160,11 @@ static enum err_code fail_answer(struct operation *op, const struct http_exchang
 	const char *region = http_header(exchange, "x-amz-bucket-region");
 	if (op->verdict.code == ERR_PRECONDITION && region)
 		s3_copy_word(region, reply->error.region, sizeof reply->error.region);
+	if (op->verdict.code == ERR_PRECONDITION && reply->error.region[0] && !op->moved) {
+		/* Signed anew for that region; the address that a redirect names is never gone to. */
+		op->moved = s3_places_move(&op->store->places, op->place, reply->error.region);
+		op->verdict.retry = op->moved;
+	}
 	if (op->verdict.code == ERR_DENIED) {
 		bool skewed = strcmp(reply->error.code, "RequestTimeTooSkewed") == 0 || !reply->error.code[0];
 		if (skewed && learn_clock(op->store, exchange))
@@ -205,6 +212,7 @@ static enum err_code attempt(struct operation *op, struct err *err)
 	reply->status = 0;
 	reply->error = (struct s3_error){0};
 	op->verdict = (struct s3_verdict){0};
+	op->place = atomic_load(&op->store->places.now);
 	struct signed_request request = {0};
 	struct http_exchange *exchange = NULL;
 	enum err_code code = sign(op, &request, err);
@@ -242,15 +250,35 @@ static bool may_have_happened(const struct s3_reply *reply)
 	return reply->status == 0 || reply->status >= 500 || reply->status == 409 || reply->status < 300;
 }
 
+static bool take_retry_tokens(struct s3_store *store)
+{
+	int left = atomic_load(&store->retry_tokens);
+	while (left >= S3_RETRY_COST) {
+		if (atomic_compare_exchange_weak(&store->retry_tokens, &left, left - S3_RETRY_COST))
+			return true;
+	}
+	return false;
+}
+
+static void give_retry_tokens(struct s3_store *store, int n)
+{
+	int now = atomic_load(&store->retry_tokens), then;
+	do {
+		then = now + n < S3_RETRY_TOKENS ? now + n : S3_RETRY_TOKENS;
+	} while (!atomic_compare_exchange_weak(&store->retry_tokens, &now, then));
+}
+
 static enum err_code attempts(struct operation *op, struct err *err)
 {
 	for (unsigned failed = 0;; failed++) {
 		enum err_code code = attempt(op, err);
-		if (code == ERR_OK)
+		if (code == ERR_OK) {
+			give_retry_tokens(op->store, failed > 0 ? S3_RETRY_COST : 1);
 			return ERR_OK;
+		}
 		if (may_have_happened(op->reply))
 			op->reply->uncertain = true;
-		if (!op->verdict.retry || failed + 1 == S3_ATTEMPTS)
+		if (!op->verdict.retry || failed + 1 == S3_ATTEMPTS || !take_retry_tokens(op->store))
 			return code;
 		struct wait wait = {op->call->cancel, op->store->clock};
 		code = wait_sleep(&wait, backoff_ms(failed, op->verdict.slow), err);

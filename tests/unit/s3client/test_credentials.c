@@ -43,7 +43,7 @@ static struct credentials *open_credentials(const struct s3_options *options)
 {
 	struct credentials *made = NULL;
 	struct err err = {0};
-	assert_ok(credentials_open(options, "eu-central-1", &made, &err), err);
+	assert_ok(credentials_open(options, &made, &err), err);
 	return made;
 }
 
@@ -123,8 +123,9 @@ static void test_refreshed_before_the_end(void **state)
 	atomic_store(&now_ms, old->refresh_ms);
 	expect_id("SECOND");
 	expect_id("SECOND");
+	const struct sigv4_scope scope = {"20261121T202600Z", "eu-central-1", "s3", NULL};
 	char hex[65]; /* whoever holds the old set goes on with it */
-	assert_ok(day_key_sign(&old->day_key, "20261121T202600Z", span_str("text"), hex, &err), err);
+	assert_ok(day_key_sign(&old->day_key, &scope, span_str("text"), hex, &err), err);
 	session_give_back(old);
 	stop(4);
 }

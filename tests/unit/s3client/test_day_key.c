@@ -23,13 +23,14 @@ static void start(struct day_key *key, struct token *token)
 {
 	*token = (struct token){0};
 	struct s3_credentials credentials = {"AKIDEXAMPLE", date_key, token};
-	day_key_init(key, &credentials, "eu-central-1", "s3");
+	day_key_init(key, &credentials);
 }
 
 static void sign_at(struct day_key *key, const char *timestamp, char hex[65])
 {
 	struct err err = {0};
-	assert_ok(day_key_sign(key, timestamp, span_str("text"), hex, &err), err);
+	const struct sigv4_scope scope = {timestamp, "eu-central-1", "s3", NULL};
+	assert_ok(day_key_sign(key, &scope, span_str("text"), hex, &err), err);
 }
 
 static void test_one_question_per_day(void **state)
@@ -74,10 +75,33 @@ static void test_token_failure_is_passed_on_and_not_kept(void **state)
 	char hex[65];
 	token.broken = true;
 	struct err err = {0};
-	assert_err(day_key_sign(&key, "20261121T000000Z", span_str("text"), hex, &err), ERR_UNAVAILABLE);
+	const struct sigv4_scope scope = {"20261121T000000Z", "eu-central-1", "s3", NULL};
+	assert_err(day_key_sign(&key, &scope, span_str("text"), hex, &err), ERR_UNAVAILABLE);
 	assert_int_equal(err.native, 0x30);
 	token.broken = false;
 	sign_at(&key, "20261121T000000Z", hex);
+	day_key_done(&key);
+}
+
+static void test_regions_have_keys_of_their_own(void **state)
+{
+	(void)state;
+	struct day_key key;
+	struct token token;
+	start(&key, &token);
+	char here[65], there[65], again[65];
+	sign_at(&key, "20261121T000000Z", here);
+	const struct sigv4_scope scope = {"20261121T000000Z", "us-west-2", "s3", NULL};
+	struct err err = {0};
+	assert_ok(day_key_sign(&key, &scope, span_str("text"), there, &err), err);
+	assert_string_not_equal(here, there);
+	sign_at(&key, "20261121T000000Z", again);
+	assert_string_equal(here, again);
+	char region[128];
+	memset(region, 'a', sizeof region - 1);
+	region[sizeof region - 1] = 0;
+	const struct sigv4_scope too_long = {"20261121T000000Z", region, "s3", NULL};
+	assert_err(day_key_sign(&key, &too_long, span_str("text"), here, &err), ERR_INVALID);
 	day_key_done(&key);
 }
 
@@ -110,4 +134,4 @@ static void test_threads_around_midnight(void **state)
 HARNESS_MAIN(NULL, NULL, cmocka_unit_test(test_one_question_per_day),
              cmocka_unit_test(test_forgotten_key_is_asked_for_again),
              cmocka_unit_test(test_token_failure_is_passed_on_and_not_kept),
-             cmocka_unit_test(test_threads_around_midnight))
+             cmocka_unit_test(test_regions_have_keys_of_their_own), cmocka_unit_test(test_threads_around_midnight))

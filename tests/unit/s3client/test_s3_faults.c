@@ -596,16 +596,114 @@ static void test_proxies_of_the_environment_are_not_used(void **state)
 	stop(1);
 }
 
-static void test_redirects_are_not_followed(void **state)
+/* The address of a redirect is never gone to; the region that S3 names is signed for, once. */
+static void test_another_region_is_signed_for(void **state)
 {
 	(void)state;
 	START({"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:1/\r\nx-amz-bucket-region: us-west-2\r\n"
 	       "Content-Length: 0\r\n\r\n",
-	       FAULT_KEEP});
+	       FAULT_KEEP},
+	      {OK_HELLO, FAULT_KEEP}, {OK_HELLO, FAULT_KEEP},
+	      {"HTTP/1.1 400 Bad\r\nConnection: close\r\n\r\n<Error><Code>AuthorizationHeaderMalformed</Code>"
+	       "<Region>ap-south-1</Region></Error>",
+	       FAULT_CLOSE},
+	      {OK_HELLO, FAULT_KEEP});
+	for (int i = 0; i < 3; i++) {
+		struct err err = {0};
+		autobuf struct buf bytes = {0};
+		assert_ok(get_key(&bytes, &err), err);
+	}
+	static const char *const regions[] = {"eu-central-1", "us-west-2", "us-west-2", "us-west-2", "ap-south-1"};
+	autofree char *host = xasprintf("\r\nHost: 127.0.0.1:%d\r\n", server.port);
+	for (size_t i = 0; i < 5; i++) {
+		autofree char *scope = xasprintf("/20261121/%s/s3/aws4_request", regions[i]);
+		assert_non_null(strstr(server.heads[i], scope));
+		assert_non_null(strstr(server.heads[i], host));
+	}
+	stop(5);
+}
+
+static void expect_no_move(const char *answer)
+{
+	const struct fault_step steps[] = {{answer, FAULT_KEEP}};
+	start(steps, 1);
+	struct err err = {0};
+	assert_err(put_hello(true, &err), ERR_PRECONDITION);
+	stop(1);
+}
+
+static void test_redirects_are_not_followed(void **state)
+{
+	(void)state;
+	expect_no_move("HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
+	expect_no_move("HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nx-amz-bucket-region: eu-central-1\r\n"
+	               "Content-Length: 0\r\n\r\n");
+	expect_no_move("HTTP/1.1 301 Moved\r\nx-amz-bucket-region: evil.example/\r\nContent-Length: 0\r\n\r\n");
+}
+
+/* Whoever names another region each time is believed once per request. */
+static void test_a_bucket_does_not_wander(void **state)
+{
+	(void)state;
+	START({"HTTP/1.1 301 Moved\r\nx-amz-bucket-region: us-west-1\r\nContent-Length: 0\r\n\r\n", FAULT_KEEP},
+	      {"HTTP/1.1 301 Moved\r\nx-amz-bucket-region: us-west-2\r\nContent-Length: 0\r\n\r\n", FAULT_KEEP});
 	struct err err = {0};
 	assert_err(put_hello(true, &err), ERR_PRECONDITION);
 	assert_non_null(strstr(err.text, "us-west-2"));
-	stop(1);
+	stop(2);
+}
+
+static void test_hosts_of_aws_follow_the_region(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *endpoint, *host;
+	} cases[] = {
+	    {"https://s3.eu-central-1.amazonaws.com", "bucket.s3.us-west-2.amazonaws.com"},
+	    {"https://s3.dualstack.eu-central-1.amazonaws.com:8443", "bucket.s3.dualstack.us-west-2.amazonaws.com:8443"},
+	    {"https://s3.amazonaws.com", "bucket.s3.us-west-2.amazonaws.com"},
+	    {"https://s3.eu-central-1.example.com", "bucket.s3.eu-central-1.example.com"},
+	    {"https://eu-central-1.amazonaws.com.evil.example", "bucket.eu-central-1.amazonaws.com.evil.example"},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct s3_places places = {0};
+		const struct s3_options at = {
+		    .endpoint = cases[i].endpoint, .region = "eu-central-1", .bucket = "bucket", .path_style = false};
+		struct err err = {0};
+		assert_ok(s3_places_init(&places, &at, &err), err);
+		const struct s3_place *first = atomic_load(&places.now);
+		assert_true(s3_places_move(&places, first, "us-west-2"));
+		assert_string_equal(atomic_load(&places.now)->host, cases[i].host);
+		assert_true(s3_places_move(&places, first, "us-west-2")); /* somebody else was first */
+		assert_false(s3_places_move(&places, atomic_load(&places.now), "us-west-2"));
+		s3_places_done(&places);
+	}
+}
+
+/* While S3 is down, retries run out: each request is one attempt then, and success brings them back. */
+static void test_retries_run_out(void **state)
+{
+	(void)state;
+	START({"HTTP/1.1 500 Fault\r\nContent-Length: 0\r\n\r\n", FAULT_KEEP});
+	atomic_store(&s3_of(store)->retry_tokens, S3_RETRY_COST);
+	struct err err = {0};
+	assert_err(put_hello(true, &err), ERR_UNAVAILABLE);
+	assert_err(put_hello(true, &err), ERR_UNAVAILABLE);
+	assert_int_equal(atomic_load(&s3_of(store)->retry_tokens), 0);
+	stop(3);
+}
+
+static void test_success_brings_retries_back(void **state)
+{
+	(void)state;
+	START({OK_EMPTY, FAULT_KEEP}, {ERROR_500, FAULT_KEEP}, {OK_EMPTY, FAULT_KEEP});
+	atomic_store(&s3_of(store)->retry_tokens, S3_RETRY_COST - 1);
+	struct err err = {0};
+	assert_ok(put_hello(true, &err), err);
+	assert_int_equal(atomic_load(&s3_of(store)->retry_tokens), S3_RETRY_COST);
+	assert_ok(put_hello(true, &err), err);
+	assert_int_equal(atomic_load(&s3_of(store)->retry_tokens), S3_RETRY_COST);
+	stop(3);
 }
 
 static void test_one_connection_for_many_requests(void **state)
@@ -721,8 +819,10 @@ HARNESS_MAIN(
     cmocka_unit_test(test_error_in_a_200_is_an_error), cmocka_unit_test(test_empty_200_is_no_completion),
     cmocka_unit_test(test_bad_lists), cmocka_unit_test(test_keys_on_the_wire),
     cmocka_unit_test(test_signed_headers_on_the_wire), cmocka_unit_test(test_proxies_of_the_environment_are_not_used),
-    cmocka_unit_test(test_redirects_are_not_followed), cmocka_unit_test(test_one_connection_for_many_requests),
-    cmocka_unit_test(test_dead_kept_connection_is_replaced), cmocka_unit_test(test_clock_is_learnt_from_a_refusal),
-    cmocka_unit_test(test_clock_is_not_learnt_from_anything),
+    cmocka_unit_test(test_redirects_are_not_followed), cmocka_unit_test(test_another_region_is_signed_for),
+    cmocka_unit_test(test_a_bucket_does_not_wander), cmocka_unit_test(test_hosts_of_aws_follow_the_region),
+    cmocka_unit_test(test_retries_run_out), cmocka_unit_test(test_success_brings_retries_back),
+    cmocka_unit_test(test_one_connection_for_many_requests), cmocka_unit_test(test_dead_kept_connection_is_replaced),
+    cmocka_unit_test(test_clock_is_learnt_from_a_refusal), cmocka_unit_test(test_clock_is_not_learnt_from_anything),
     cmocka_unit_test(test_token_is_asked_once_a_day_and_after_a_denial),
     cmocka_unit_test(test_nothing_is_sent_unsigned))

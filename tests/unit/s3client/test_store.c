@@ -207,8 +207,8 @@ static void expect_address(const char *endpoint, bool path_style, const char *ho
 	struct store *other = NULL;
 	struct err err = {0};
 	assert_ok(store_open_s3(&options, &other, &err), err);
-	assert_string_equal(s3_of(other)->host, host);
-	assert_string_equal(s3_of(other)->origin, origin);
+	assert_string_equal(atomic_load(&s3_of(other)->places.now)->host, host);
+	assert_string_equal(atomic_load(&s3_of(other)->places.now)->origin, origin);
 	assert_string_equal(s3_of(other)->object_path, path_style ? "/bucket/" : "/");
 	assert_string_equal(s3_of(other)->bucket_path, path_style ? "/bucket" : "/");
 	store_free(other);

@@ -43,6 +43,9 @@ struct err {
 /* Fills *err (when not NULL) and returns `code`, so that a failure is one line: return err_set(err, ERR_X, ...). */
 enum err_code err_set(struct err *err, enum err_code code, long native, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+#ifdef __clang_analyzer__ /* it does not look into err.c, and must know that a failure is one */
+#define err_set(err, code, ...) ((void)(err_set)(err, code, __VA_ARGS__), (code))
+#endif
 
 /* Puts "prefix: " before the text that *err already has; returns err's code. Nothing happens when err is NULL. */
 void err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

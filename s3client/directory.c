@@ -40,7 +40,7 @@ static enum err_code open_object(struct directory_store *store, const char *key,
 static enum err_code head(struct store *store, const char *key, const char *version_id, struct store_object *ret,
                           struct err *err)
 {
-	int fd;
+	int fd = -1;
 	enum err_code code = open_object(directory_of(store), key, version_id, &fd, ret, err);
 	if (code == ERR_OK)
 		close(fd);
@@ -52,7 +52,7 @@ static enum err_code download_begin(struct store *store, const struct store_get 
 {
 	struct store_object object = {0};
 	struct wait wait = {get->cancel, NULL};
-	int fd;
+	int fd = -1;
 	enum err_code code = wait_check(&wait, err);
 	if (code == ERR_OK)
 		code = open_object(directory_of(store), get->key, get->version_id, &fd, &object, err);
@@ -151,7 +151,7 @@ static enum err_code check(struct store *base, struct err *err)
 {
 	struct directory_store *store = directory_of(base);
 	char name[DIRECTORY_ETAG_MAX];
-	int fd;
+	int fd = -1;
 	enum err_code code = directory_temp_open(store, name, &fd, err);
 	if (code != ERR_OK)
 		return code;

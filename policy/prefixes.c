@@ -139,7 +139,8 @@ static void find_parents(struct policy_prefixes *prefixes)
 
 struct policy_prefixes *policy_prefixes_new(struct policy_prefix *entries, size_t n, size_t n_words)
 {
-	qsort(entries, n, sizeof *entries, compare);
+	if (n)
+		qsort(entries, n, sizeof *entries, compare);
 	const struct sizes sizes = measure(entries, n, n_words);
 	struct policy_prefixes *prefixes = xcalloc(1, sizeof *prefixes);
 	prefixes->n = sizes.nodes;

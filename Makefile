@@ -33,6 +33,7 @@ check: unit tsan system ## every test: unit tests under two kinds of sanitizer, 
 unit: test-tools ## unit tests, corpora and include rules, with ASan and UBSan
 	@tools/build.sh dev
 	ctest --preset dev --no-tests=error
+	@tools/token-matrix.sh build/dev/tests/hsm_test_matrix
 
 tsan: test-tools ## unit tests with ThreadSanitizer, but for those that run the C core (tests/README.md)
 	@tools/build.sh tsan

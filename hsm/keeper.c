@@ -11,6 +11,8 @@
 #define TROUBLE_US     1000000 /* when they last that long */
 #define FIRST_PAUSE_US 50000
 #define LAST_PAUSE_US  1000000
+#define STEP_TRIES     5
+#define STEP_PAUSE_US  10000
 #define PROBE_US       250000 /* while the token is stalled */
 #define STOP_US        2000000
 
@@ -129,19 +131,43 @@ static enum err_code try_keys(struct hsm *hsm, struct err *err)
 	return found == 0 && gone > 0 ? ERR_UNAVAILABLE : ERR_OK;
 }
 
-static enum err_code bring_back(struct hsm *hsm, struct err *err)
+static enum err_code restart(struct hsm *hsm, struct err *err)
+{
+	return hsm_module_restart(hsm->loaded, err);
+}
+
+static enum err_code find_token(struct hsm *hsm, struct err *err)
 {
 	CK_ULONG unused = 0;
+	return hsm_token_find(hsm, &unused, err);
+}
+
+/* One step, a few times when its trouble may pass: one bad call must not send us back to the start. */
+static enum err_code step(struct hsm *hsm, enum err_code (*function)(struct hsm *, struct err *), struct err *err)
+{
+	enum err_code code = function(hsm, err);
+	for (unsigned i = 1; code != ERR_OK && i < STEP_TRIES; i++) {
+		enum hsm_class class = hsm_rv_class((CK_RV)err->native);
+		if (err->native == 0 || class == HSM_NEVER || class == HSM_PIN || class == HSM_LOST)
+			break;
+		hsm_keeper_pause(hsm, clock_monotonic_us() + STEP_PAUSE_US);
+		code = function(hsm, err);
+	}
+	return code;
+}
+
+static enum err_code bring_back(struct hsm *hsm, struct err *err)
+{
 	if (!hsm_flights_drained(hsm, hsm_deadline(hsm)))
 		return hsm_flights_fail(hsm, err);
 	hsm_pool_drop_idle(hsm);
 	hsm_session_free(hsm->login);
 	hsm->login = NULL;
-	enum err_code code = hsm_module_restart(hsm->loaded, err);
+	enum err_code code = step(hsm, restart, err);
 	if (code == ERR_OK)
-		code = hsm_token_find(hsm, &unused, err);
+		code = step(hsm, find_token, err);
 	if (code == ERR_OK)
-		code = hsm_login(hsm, err);
+		code = step(hsm, hsm_login, err);
 	if (code != ERR_OK)
 		return code;
 	atomic_fetch_add(&hsm->generation, 1);

@@ -54,6 +54,8 @@ static enum err_code send_pin(struct hsm *hsm, struct hsm_session *session, stru
 
 enum err_code hsm_login(struct hsm *hsm, struct err *err)
 {
+	hsm_session_free(hsm->login);
+	hsm->login = NULL;
 	enum err_code code = hsm_session_new(hsm, &hsm->login, err);
 	return code == ERR_OK ? send_pin(hsm, hsm->login, err) : code;
 }

@@ -84,8 +84,11 @@ static bool again(struct effort *effort, struct err *err)
 			return true;
 		return effort->logged_in_again ? pause(effort) : log_in_again(effort, err);
 	case HSM_LOGIN:
+		if (!effort->logged_in_again)
+			return log_in_again(effort, err);
 		/* Logged in, found again, and still refused: a key that has not reached every HSM of a cluster yet. */
-		return effort->logged_in_again ? pause(effort) : log_in_again(effort, err);
+		hsm_keeper_trouble(effort->hsm, err);
+		return pause(effort);
 	case HSM_BACKOFF:
 		hsm_keeper_trouble(effort->hsm, err);
 		return pause(effort);

@@ -14,7 +14,7 @@ static const struct {
 		CKR_##name, "CKR_" #name, ERR_##code, HSM_##class                                                              \
 	}
     X(CANCEL, CANCELLED, NEVER),
-    X(HOST_MEMORY, UNAVAILABLE, BACKOFF),
+    X(HOST_MEMORY, UNAVAILABLE, LOGIN), /* NSS says so of a private key when logged out */
     X(SLOT_ID_INVALID, UNAVAILABLE, LOST),
     X(GENERAL_ERROR, UNAVAILABLE, BACKOFF),
     X(FUNCTION_FAILED, UNAVAILABLE, BACKOFF),

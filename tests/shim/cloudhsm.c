@@ -308,15 +308,15 @@ static bool flag_is(CK_ATTRIBUTE *template, CK_ULONG n, CK_ATTRIBUTE_TYPE type, 
 	return found && found->ulValueLen == 1 && *(const CK_BBOOL *)found->pValue == value;
 }
 
-/* A template as the library takes it, with its defaults added: everything is private, also public keys, and what is not
- * asked for is false. */
+/* A template as the library takes it, with its defaults added: everything is private, also public keys, and what a
+ * secret key is not asked to do it does not. */
 struct template
 {
 	CK_ATTRIBUTE attributes[TEMPLATE_MAX + 8];
 	CK_ULONG n;
 };
 
-static CK_RV complete(CK_ATTRIBUTE *template, CK_ULONG n, bool public, struct template *ret)
+static CK_RV complete(CK_ATTRIBUTE *template, CK_ULONG n, bool pair, struct template *ret)
 {
 	static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 	static const CK_ATTRIBUTE_TYPE off[] = {CKA_ENCRYPT, CKA_DECRYPT, CKA_DERIVE, CKA_TOKEN};
@@ -331,7 +331,7 @@ static CK_RV complete(CK_ATTRIBUTE *template, CK_ULONG n, bool public, struct te
 	ret->n = n;
 	if (!attribute_of(template, n, CKA_PRIVATE))
 		ret->attributes[ret->n++] = (CK_ATTRIBUTE){CKA_PRIVATE, &yes, sizeof yes};
-	for (size_t i = 0; i < sizeof off / sizeof off[0] && !public; i++)
+	for (size_t i = 0; i < sizeof off / sizeof off[0] && !pair; i++)
 		if (!attribute_of(template, n, off[i]))
 			ret->attributes[ret->n++] = (CK_ATTRIBUTE){off[i], &no, sizeof no};
 	return CKR_OK;
@@ -371,7 +371,7 @@ static CK_RV generate_key_pair(CK_SESSION_HANDLE session, CK_MECHANISM *mechanis
 	struct template a, b;
 	CK_RV rv = known(mechanism->mechanism) ? complete(public, n_public, true, &a) : CKR_MECHANISM_INVALID;
 	if (rv == CKR_OK)
-		rv = complete(private, n_private, false, &b);
+		rv = complete(private, n_private, true, &b);
 	if (rv == CKR_OK)
 		rv =
 		    below->C_GenerateKeyPair(session, mechanism, a.attributes, a.n, b.attributes, b.n, public_key, private_key);

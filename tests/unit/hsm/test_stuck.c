@@ -194,8 +194,13 @@ static void test_free_while_stuck_does_not_hang(void **state)
 	struct hsm *hsm = token.hsm;
 	hsm_free(hsm); /* leaves it alone */
 	token_rules(&token, "");
-	while (!hsm->keeper.ended)
+	bool ended = false;
+	while (!ended) {
 		usleep(1000);
+		pthread_mutex_lock(&hsm->keeper.lock);
+		ended = hsm->keeper.ended;
+		pthread_mutex_unlock(&hsm->keeper.lock);
+	}
 }
 
 HARNESS_MAIN(setup, teardown, cmocka_unit_test(test_stuck_callers_are_answered),

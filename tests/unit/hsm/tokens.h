@@ -18,6 +18,7 @@ struct token {
 	char uri[64];
 	const char *module;
 	enum hsm_gcm_iv gcm_iv;
+	unsigned rounds; /* of each thread: NSS derives a key anew whenever another one is used */
 	struct hsm *hsm;
 	struct hsm_key *ec, *kek, *mac;
 	unsigned long (*fired)(void);
@@ -52,6 +53,7 @@ static inline void token_softhsm(struct token *token)
 	softhsm_setup(&token->softhsm, "matrix");
 	snprintf(token->uri, sizeof token->uri, "pkcs11:token=matrix");
 	token->module = SOFTHSM_MODULE;
+	token->rounds = 20;
 }
 
 /* SoftHSM, and faults by rules. */
@@ -82,6 +84,7 @@ static inline bool token_nss(struct token *token)
 	setenv("P11SHIM_RESERVED", reserved, 1);
 	token_shim(token, NSS_MODULE, "");
 	snprintf(token->uri, sizeof token->uri, "%s", NSS_URI);
+	token->rounds = 2;
 	return true;
 }
 

@@ -35,6 +35,7 @@ static const struct store_ops s3_ops = {
     .head = s3_head,
     .remove = s3_remove,
     .list = s3_list,
+    .sweep = s3_sweep,
 };
 
 /* ---- options ---- */

@@ -91,10 +91,12 @@ enum err_code s3_head(struct store *store, const char *key, const char *version_
                       struct err *err);
 enum err_code s3_remove(struct store *store, const char *key, const char *version_id, struct err *err);
 
-/* ---- s3_list.c, s3_get.c, s3_put.c ---- */
+/* ---- s3_list.c, s3_sweep.c, s3_get.c, s3_put.c ---- */
 
 enum err_code s3_list(struct store *store, const char *prefix, const struct store_cancel *cancel, store_each *each,
                       void *user, struct err *err);
+
+enum err_code s3_sweep(struct store *store, const struct store_cancel *cancel, unsigned *ret_removed, struct err *err);
 
 enum err_code s3_download_begin(struct store *store, const struct store_get *get, struct store_download **ret,
                                 struct store_object *ret_object, struct err *err);

@@ -16,7 +16,7 @@ static enum err_code fail_gone(enum err_code code, struct err *err)
 	return err_set(err, ERR_UNAVAILABLE, 404, "S3 has forgotten the multipart upload; start again");
 }
 
-static enum err_code open_upload(struct s3_upload *upload, struct err *err)
+enum err_code s3_multipart_open(struct s3_upload *upload, struct err *err)
 {
 	struct s3_put_headers headers;
 	s3_put_headers_init(&headers, upload);
@@ -91,7 +91,7 @@ enum err_code s3_multipart_send(struct s3_upload *upload, struct err *err)
 {
 	if (upload->n_sent == S3_PARTS_MAX)
 		return err_set(err, ERR_EXHAUSTED, 0, "an S3 object has at most %u parts", S3_PARTS_MAX);
-	enum err_code code = upload->upload_id ? ERR_OK : open_upload(upload, err);
+	enum err_code code = upload->upload_id ? ERR_OK : s3_multipart_open(upload, err);
 	if (code == ERR_OK)
 		code = send_part(upload, err);
 	if (code == ERR_OK)

@@ -38,6 +38,8 @@ void s3_put_headers_done(struct s3_put_headers *headers);
  * metadata and S3's own checksum of the content are the same. */
 bool s3_upload_is_there(struct s3_upload *upload, const char *sha256, struct store_object *ret);
 
+/* Opens the multipart upload, which is not open yet. */
+must_check enum err_code s3_multipart_open(struct s3_upload *upload, struct err *err);
 /* Sends the part, and opens the multipart upload before the first. */
 must_check enum err_code s3_multipart_send(struct s3_upload *upload, struct err *err);
 must_check enum err_code s3_multipart_complete(struct s3_upload *upload, struct store_object *ret, struct err *err);

@@ -107,8 +107,7 @@ static bool on_list_element(const char *path, const char *text, void *user)
 	return true;
 }
 
-/* As HTML forms have it ('+' is a blank), in place. */
-static bool url_decode(char *text)
+bool s3_url_decode(char *text)
 {
 	char *to = text;
 	for (const char *from = text; *from; from++) {
@@ -133,7 +132,7 @@ static enum err_code finish_list(struct list_walk *walk, struct err *err)
 		return err_set(err, ERR_CORRUPT, 0, "the list is cut off and says not how to go on");
 	for (size_t i = 0; i < walk->page.n; i++) {
 		char *key = walk->page.entries[i].key;
-		if (walk->url_encoded && !url_decode(key))
+		if (walk->url_encoded && !s3_url_decode(key))
 			return err_set(err, ERR_CORRUPT, 0, "the list holds a key that cannot be decoded");
 		if (!key[0] || strlen(key) > KEY_BYTES_MAX || !text_utf8(span_str(key)))
 			return err_set(err, ERR_CORRUPT, 0, "the list holds what cannot be a key");

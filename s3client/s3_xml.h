@@ -1,4 +1,4 @@
-/* The four XML answers of S3 that are read here. Thread-safe. */
+/* The XML answers of S3 that are read here. Thread-safe. */
 #ifndef TWOKEY_S3CLIENT_S3_XML_H
 #define TWOKEY_S3CLIENT_S3_XML_H
 
@@ -31,6 +31,22 @@ void s3_list_page_done(struct s3_list_page *page);
 bool s3_xml_error(struct span document, struct s3_error *ret);
 /* ListObjectsV2, with or without encoding-type=url. On failure *ret is empty. */
 must_check enum err_code s3_xml_list(struct span document, struct s3_list_page *ret, struct err *err);
+/* A multipart upload that is open. */
+struct s3_open_upload {
+	char *key, *upload_id, *initiator; /* initiator: "" when S3 does not say */
+	int64_t initiated_ms;
+	bool sha256; /* its parts carry SHA-256 checksums */
+};
+struct s3_upload_page {
+	struct s3_open_upload *entries;
+	size_t n, cap;
+	char *next_key, *next_upload_id; /* NULL: this was the last page */
+};
+void s3_upload_page_done(struct s3_upload_page *page);
+/* ListMultipartUploads, with or without encoding-type=url. On failure *ret is empty. */
+must_check enum err_code s3_xml_uploads(struct span document, struct s3_upload_page *ret, struct err *err);
+/* As HTML forms have it ('+' is a blank), in place; false when it cannot be, or has a NUL. */
+bool s3_url_decode(char *text);
 /* The caller frees *ret. */
 must_check enum err_code s3_xml_upload_id(struct span document, char **ret, struct err *err);
 /* The ETag of CompleteMultipartUploadResult; the caller frees it. */

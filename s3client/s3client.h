@@ -155,6 +155,12 @@ must_check enum err_code store_head(struct store *store, const char *key, const 
 /* ERR_NOT_FOUND when there is no such object (directory), ERR_OK in both cases on S3. */
 must_check enum err_code store_remove(struct store *store, const char *key, const char *version_id, struct err *err);
 
+/* Removes what uploads left behind that were broken off more than 24 hours ago and never finished or aborted: by us,
+ * as far as can be told (same identity, same kind of checksums). *ret_removed counts them. Once after start is enough.
+ */
+must_check enum err_code store_sweep(struct store *store, const struct store_cancel *cancel, unsigned *ret_removed,
+                                     struct err *err);
+
 struct store_entry {
 	const char *key;
 	uint64_t size; /* stored bytes */

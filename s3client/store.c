@@ -239,6 +239,13 @@ enum err_code store_remove(struct store *store, const char *key, const char *ver
 	return code != ERR_OK ? code : store->ops->remove(store, key, version_or_null(version_id), err);
 }
 
+enum err_code store_sweep(struct store *store, const struct store_cancel *cancel, unsigned *ret_removed,
+                          struct err *err)
+{
+	*ret_removed = 0;
+	return store->ops->sweep ? store->ops->sweep(store, cancel, ret_removed, err) : ERR_OK;
+}
+
 enum err_code store_list(struct store *store, const char *prefix, const struct store_cancel *cancel, store_each *each,
                          void *user, struct err *err)
 {

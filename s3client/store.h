@@ -30,6 +30,9 @@ struct store_ops {
 	enum err_code (*head)(struct store *store, const char *key, const char *version_id, struct store_object *ret,
 	                      struct err *err);
 	enum err_code (*remove)(struct store *store, const char *key, const char *version_id, struct err *err);
+	/* NULL: nothing can be left behind. */
+	enum err_code (*sweep)(struct store *store, const struct store_cancel *cancel, unsigned *ret_removed,
+	                       struct err *err);
 	enum err_code (*list)(struct store *store, const char *prefix, const struct store_cancel *cancel, store_each *each,
 	                      void *user, struct err *err);
 };

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "server/countries.h"
+#include "server/sweep.h"
 
 #define PERIOD_S 2
 
@@ -17,6 +18,7 @@ struct health {
 	pthread_cond_t stopping;
 	bool stop;
 	bool healthy;
+	bool swept;
 	struct countries_watch countries;
 	char trouble[sizeof(struct err)]; /* what the log was last told */
 };
@@ -35,6 +37,24 @@ static void look(struct health *health)
 	snprintf(health->trouble, sizeof health->trouble, "%s", healthy ? "" : err.text);
 }
 
+static bool stopping(void *user)
+{
+	struct health *health = (struct health *)user;
+	pthread_mutex_lock(&health->lock);
+	bool stop = health->stop;
+	pthread_mutex_unlock(&health->lock);
+	return stop;
+}
+
+static void sweep_once(struct health *health)
+{
+	if (health->swept || !health->healthy)
+		return;
+	const struct store_cancel cancel = {.cancelled = stopping, .user = health};
+	sweep_buckets(health->deployment, &cancel);
+	health->swept = true;
+}
+
 static void *run(void *user)
 {
 	struct health *health = (struct health *)user;
@@ -47,6 +67,7 @@ static void *run(void *user)
 			continue;
 		pthread_mutex_unlock(&health->lock);
 		look(health);
+		sweep_once(health);
 		pthread_mutex_lock(&health->lock);
 	}
 	pthread_mutex_unlock(&health->lock);

@@ -14,6 +14,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct s3_list_page page = {0};
 	if (s3_xml_list(document, &page, NULL) == ERR_OK)
 		s3_list_page_done(&page);
+	struct s3_upload_page uploads = {0};
+	if (s3_xml_uploads(document, &uploads, NULL) == ERR_OK)
+		s3_upload_page_done(&uploads);
 	char *text = NULL;
 	if (s3_xml_upload_id(document, &text, NULL) == ERR_OK)
 		free(text);

@@ -230,15 +230,81 @@ static void test_wrong_credentials_are_denied(void **state)
 	expect_refusal(&options, ERR_DENIED, "access key id"); /* versitygw has a code of its own */
 }
 
-static void test_wrong_region_and_bucket_are_named(void **state)
+/* The server refuses the signature and names its region; that is then signed for. */
+static void test_wrong_region_is_corrected(void **state)
 {
 	(void)state;
 	struct s3_options options = server_options(&server);
 	options.region = "us-west-2";
-	expect_refusal(&options, ERR_PRECONDITION, "region");
-	options = server_options(&server);
+	struct store *other = NULL;
+	struct err err = {0};
+	assert_ok(store_open_s3(&options, &other, &err), err);
+	assert_ok(store_check(other, &err), err);
+	assert_string_equal(atomic_load(&s3_of(other)->places.now)->region, SERVER_REGION);
+	store_free(other);
+}
+
+static void test_wrong_bucket_is_named(void **state)
+{
+	(void)state;
+	struct s3_options options = server_options(&server);
 	options.bucket = "no-such-bucket";
 	expect_refusal(&options, ERR_PRECONDITION, "NoSuchBucket");
+}
+
+/* ---- what a killed process leaves behind ---- */
+
+static int age_folder(const char *name, const struct stat *st, int flag, struct FTW *ftw)
+{
+	(void)ftw;
+	const struct timespec day_and_more[2] = {{.tv_sec = st->st_atime - 90000}, {.tv_sec = st->st_mtime - 90000}};
+	return flag == FTW_D || flag == FTW_DP ? utimensat(AT_FDCWD, name, day_and_more, 0) : 0;
+}
+
+/* A multipart upload that is never finished: as one that was killed would leave it. */
+static void leave_behind(struct store *of, const char *key, bool with_checksums)
+{
+	const struct sigv4_pair query = {"uploads", ""}, header = {"x-amz-checksum-algorithm", "SHA256"};
+	struct s3_call call = {.operation = "CreateMultipartUpload",
+	                       .method = "POST",
+	                       .key = key,
+	                       .query = &query,
+	                       .n_query = 1,
+	                       .headers = &header,
+	                       .n_headers = with_checksums ? 1 : 0};
+	struct s3_reply reply = {0};
+	struct err err = {0};
+	assert_ok(s3_send(s3_of(of), &call, &reply, &err), err);
+	s3_reply_done(&reply);
+}
+
+static void expect_sweep(struct store *of, unsigned expected)
+{
+	unsigned removed = 99;
+	struct err err = {0};
+	assert_ok(store_sweep(of, NULL, &removed, &err), err);
+	assert_int_equal(removed, expected);
+}
+
+static void test_stale_uploads_are_swept(void **state)
+{
+	(void)state;
+	struct s3_options options = server_options(&server);
+	struct store *other = NULL;
+	struct err err = {0};
+	assert_ok(store_open_s3(&options, &other, &err), err);
+	leave_behind(other, "left/a b+c", true);
+	leave_behind(other, "left/two", true);
+	leave_behind(other, "left/two", true);
+	leave_behind(other, "left/of somebody else", false);
+	expect_sweep(other, 0); /* they may be under way */
+	autofree char *folder = xasprintf("%s/data/%s/.sgwtmp", server.folder, SERVER_BUCKET);
+	assert_int_equal(nftw(folder, age_folder, 16, FTW_PHYS | FTW_DEPTH), 0);
+	leave_behind(other, "left/new", true);
+	expect_sweep(other, 3);
+	expect_sweep(other, 0);
+	store_free(other);
+	assert_int_equal(nftw(folder, server_remove_one, 16, FTW_PHYS | FTW_DEPTH), 0);
 }
 
 static int64_t hours_ahead(void *user)
@@ -364,6 +430,7 @@ HARNESS_MAIN(NULL, NULL, CASE(test_put_get_head), CASE(test_sizes), CASE(test_ma
              CASE(test_list_order), CASE(test_list_beyond_a_page), CASE(test_race_to_create), CASE(test_threads_apart),
              CASE(test_early_end), CASE(test_hostile_keys),
              CASE(test_keys_that_the_server_cannot_hold_are_signed_right), CASE(test_longest_key), CASE(test_check),
-             CASE(test_wrong_credentials_are_denied), CASE(test_wrong_region_and_bucket_are_named),
-             CASE(test_wrong_clock_is_corrected), CASE(test_encryption_is_asked_for), CASE(test_versions),
-             CASE(test_checksums_tell_whose_object_it_is), CASE(test_connections_are_kept))
+             CASE(test_wrong_credentials_are_denied), CASE(test_wrong_region_is_corrected),
+             CASE(test_wrong_bucket_is_named), CASE(test_stale_uploads_are_swept), CASE(test_wrong_clock_is_corrected),
+             CASE(test_encryption_is_asked_for), CASE(test_versions), CASE(test_checksums_tell_whose_object_it_is),
+             CASE(test_connections_are_kept))

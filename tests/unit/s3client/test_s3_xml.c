@@ -170,7 +170,65 @@ static void test_copy_word(void **state)
 	assert_string_equal(out, "eu-1.b");
 }
 
-HARNESS_MAIN(NULL, NULL, cmocka_unit_test(test_list_page), cmocka_unit_test(test_empty_list),
+/* ---- uploads ---- */
+
+#define UPLOADS(inside) "<ListMultipartUploadsResult>" inside "</ListMultipartUploadsResult>"
+#define UPLOAD(inside)  "<Upload>" inside "</Upload>"
+
+static void test_uploads(void **state)
+{
+	(void)state;
+	struct s3_upload_page page = {0};
+	struct err err = {0};
+	assert_ok(
+	    s3_xml_uploads(span_str(UPLOADS(
+	                       "<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
+	                       "<NextKeyMarker>a%2Bb</NextKeyMarker><NextUploadIdMarker>u2</NextUploadIdMarker>" UPLOAD(
+	                           "<Key>a+b%2F</Key><UploadId>u1</UploadId><Initiated>2026-11-21T19:40:00.000Z</Initiated>"
+	                           "<Initiator><ID>arn:x</ID></Initiator><ChecksumAlgorithm>SHA256</ChecksumAlgorithm>")
+	                           UPLOAD("<Key>b</Key><UploadId>u2</UploadId>"))),
+	                   &page, &err),
+	    err);
+	assert_int_equal(page.n, 2);
+	assert_string_equal(page.entries[0].key, "a b/");
+	assert_string_equal(page.entries[0].upload_id, "u1");
+	assert_string_equal(page.entries[0].initiator, "arn:x");
+	assert_int_equal(page.entries[0].initiated_ms, 1795290000000);
+	assert_true(page.entries[0].sha256);
+	assert_string_equal(page.entries[1].initiator, "");
+	assert_false(page.entries[1].sha256);
+	assert_string_equal(page.next_key, "a+b");
+	assert_string_equal(page.next_upload_id, "u2");
+	s3_upload_page_done(&page);
+	assert_ok(s3_xml_uploads(span_str(UPLOADS("<NextKeyMarker></NextKeyMarker>")), &page, &err), err);
+	assert_int_equal(page.n, 0);
+	assert_null(page.next_key);
+	s3_upload_page_done(&page);
+}
+
+static void test_bad_uploads(void **state)
+{
+	(void)state;
+	static const char *const bad[] = {
+	    "",
+	    "<Other/>",
+	    UPLOADS("<IsTruncated>true</IsTruncated>"),
+	    UPLOADS(UPLOAD("<Key>a</Key>")),
+	    UPLOADS(UPLOAD("<UploadId>u</UploadId>")),
+	    UPLOADS(UPLOAD("<Key>a</Key><Key>b</Key><UploadId>u</UploadId>")),
+	    UPLOADS(UPLOAD("<Key>a</Key><UploadId>u</UploadId><Initiated>soon</Initiated>")),
+	    UPLOADS("<EncodingType>url</EncodingType>" UPLOAD("<Key>%zz</Key><UploadId>u</UploadId>"))};
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		struct s3_upload_page page = {0};
+		struct err err = {0};
+		if (s3_xml_uploads(span_str(bad[i]), &page, &err) != ERR_CORRUPT)
+			fail_msg("%s is taken", bad[i]);
+		assert_null(page.entries);
+	}
+}
+
+HARNESS_MAIN(NULL, NULL, cmocka_unit_test(test_uploads), cmocka_unit_test(test_bad_uploads),
+             cmocka_unit_test(test_list_page), cmocka_unit_test(test_empty_list),
              cmocka_unit_test(test_url_encoded_keys), cmocka_unit_test(test_refused_lists),
              cmocka_unit_test(test_depth_and_size_limits), cmocka_unit_test(test_error_document),
              cmocka_unit_test(test_multipart_answers), cmocka_unit_test(test_escape), cmocka_unit_test(test_copy_word))

@@ -51,6 +51,9 @@
 	X(VENDOR_CANNOT, UNIMPLEMENTED, "this is the vendor's deployment; ask the customer's gatekeeper for that method")  \
 	X(GATEKEEPER_CANNOT, UNIMPLEMENTED, "this is the gatekeeper; ask the vendor's deployment for that method")         \
 	X(UNKNOWN_METHOD, UNIMPLEMENTED, "there is no such method")                                                        \
+	X(NO_SUCH_KEY, NOT_FOUND, "the token has no such key")                                                             \
+	X(KEY_NEEDED, PRECONDITION, "the key is still needed")                                                             \
+	X(KEY_UNUSABLE, PRECONDITION, "the key cannot be used for this")                                                   \
 	X(NO_SUCH_RECORD, NOT_FOUND, "there is no such record")                                                            \
 	X(INTERNAL, INTERNAL, "internal error")
 

@@ -56,25 +56,27 @@ static enum reason find_blame(const struct policy *policy, const struct policy_r
 	return search.found ? blames[__builtin_ctz(search.found)].reason : REASON_RULE_DENIED;
 }
 
-static const struct policy_rule *first_match(const struct policy *policy, const struct policy_request *request,
-                                             const uint64_t *concerned, const uint64_t *near)
+/* Until the first that matches; when none does, the decision is left as it is. */
+static void find_match(const struct policy *policy, const struct policy_request *request, const uint64_t *concerned,
+                       const uint64_t *near, struct policy_decision *decision)
 {
 	for (size_t word = 0; word < policy_index_words(policy->index); word++) {
 		for (uint64_t left = concerned[word] & near[word]; left; left &= left - 1) {
 			const struct policy_rule *rule = &policy->rules[word * 64 + (size_t)__builtin_ctzll(left)];
-			if (policy_rule_failed(rule, request) == POLICY_NO_CONDITION)
-				return rule;
+			if (policy_rule_failed(rule, request) != POLICY_NO_CONDITION)
+				continue;
+			*decision = (struct policy_decision){.allowed = rule->allow, .rule = rule->name};
+			return;
 		}
 	}
-	return NULL;
 }
 
 void policy_decide(const struct policy *policy, const struct policy_request *request, struct policy_decision *ret)
 {
 	uint64_t concerned[POLICY_WORDS_MAX], near[POLICY_WORDS_MAX];
 	policy_index_find(policy->index, request, concerned, near);
-	const struct policy_rule *rule = first_match(policy, request, concerned, near);
-	*ret = (struct policy_decision){.allowed = rule && rule->allow, .rule = rule ? rule->name : POLICY_DEFAULT_RULE};
+	*ret = (struct policy_decision){.rule = POLICY_DEFAULT_RULE};
+	find_match(policy, request, concerned, near, ret);
 	if (!ret->allowed)
 		ret->reason = find_blame(policy, request, concerned, near);
 }

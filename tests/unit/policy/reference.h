@@ -151,8 +151,7 @@ static const struct answer *below(const char *glob, const char *prefix)
 	if (n == sizeof known / sizeof known[0])
 		abort();
 	char text[256];
-	size_t len = strlen(prefix);
-	memcpy(text, prefix, len);
+	size_t len = (size_t)snprintf(text, sizeof text, "%s", prefix);
 	known[n] = (struct answer){.glob = glob, .prefix = prefix};
 	known[n].covers = !try_below(glob, text, len, DEPTH, false);
 	known[n].overlaps = try_below(glob, text, len, DEPTH, true);

@@ -18,9 +18,9 @@ static void test_there_are_250(void **state)
 {
 	(void)state;
 	unsigned n = 0;
-	for (char a = 'A'; a <= 'Z'; a++)
-		for (char b = 'A'; b <= 'Z'; b++)
-			n += policy_country_is_known((char[3]){a, b, '\0'});
+	for (int a = 'A'; a <= 'Z'; a++)
+		for (int b = 'A'; b <= 'Z'; b++)
+			n += policy_country_is_known((char[3]){(char)a, (char)b, '\0'});
 	assert_int_equal(n, 250);
 }
 

@@ -44,7 +44,8 @@ enum err_code hsm_keeper_admit(struct hsm *hsm, struct err *err)
 	if (!open)
 		return hsm_flights_fail(hsm, err);
 	pthread_mutex_lock(&keeper->lock);
-	err_set(err, ERR_UNAVAILABLE, keeper->why.native, "the token is out of order: %s", keeper->why.text);
+	/* Without a native code: the keeper knows of it, and nobody is to act upon it again. */
+	err_set(err, ERR_UNAVAILABLE, 0, "the token is out of order: %s", keeper->why.text);
 	pthread_mutex_unlock(&keeper->lock);
 	return ERR_UNAVAILABLE;
 }

@@ -1,14 +1,46 @@
 #include <curl/curl.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/text.h"
 #include "s3client/s3.h"
+
+#define CHECKSUM_CHARS 44 /* base64 of a SHA-256; one of parts has "-N" after it, and says nothing of the whole */
 
 struct s3_download {
 	struct store_download base;
 	struct s3_reply reply; /* its exchange is NULL for a range of no bytes */
 	uint64_t promised, left;
+	EVP_MD_CTX *hash; /* NULL: S3 keeps no checksum that could be compared */
+	char checksum[CHECKSUM_CHARS + 1];
 };
+
+/* ---- S3's own checksum of the whole object ---- */
+
+static void checksum_begin(struct s3_download *download)
+{
+	const char *text = http_header(download->reply.exchange, "x-amz-checksum-sha256");
+	if (!text || strlen(text) != CHECKSUM_CHARS)
+		return;
+	memcpy(download->checksum, text, CHECKSUM_CHARS);
+	download->hash = EVP_MD_CTX_new();
+	if (!download->hash || !EVP_DigestInit_ex(download->hash, EVP_sha256(), NULL))
+		abort(); /* libcrypto without SHA-256 */
+}
+
+static enum err_code checksum_end(struct s3_download *download, struct err *err)
+{
+	uint8_t digest[32];
+	autobuf struct buf text = {0};
+	EVP_DigestFinal_ex(download->hash, digest, NULL);
+	text_base64(span_of(digest, sizeof digest), &text);
+	if (strcmp(buf_cstr(&text), download->checksum) == 0)
+		return ERR_OK;
+	return err_set(err, ERR_CORRUPT, 0, "GetObject: the bytes are not those whose checksum S3 keeps");
+}
+
+/* ---- opening ---- */
 
 /* "bytes=5-9"; S3 knows no offset beyond INT64_MAX, and cuts at the object's end. */
 static void range_text(const struct store_get *get, char out[64])
@@ -49,14 +81,14 @@ static enum err_code open_object(struct s3_store *store, const struct store_get 
 	if (get->has_range)
 		range_text(get, range);
 	struct sigv4_pair version = {"versionId", get->version_id};
-	struct sigv4_pair header = {"range", range};
+	struct sigv4_pair range_header = {"range", range}, checksum_header = {"x-amz-checksum-mode", "ENABLED"};
 	struct s3_call call = {.operation = "GetObject",
 	                       .method = "GET",
 	                       .key = get->key,
 	                       .query = &version,
 	                       .n_query = get->version_id ? 1 : 0,
-	                       .headers = &header,
-	                       .n_headers = get->has_range ? 1 : 0,
+	                       .headers = get->has_range ? &range_header : &checksum_header,
+	                       .n_headers = 1,
 	                       .cancel = get->cancel,
 	                       .stream = true};
 	enum err_code code = s3_send(store, &call, &download->reply, err);
@@ -68,6 +100,8 @@ static enum err_code open_object(struct s3_store *store, const struct store_get 
 	code = check_length(download->reply.exchange, get, ret_object, &download->promised, err);
 	if (code != ERR_OK)
 		store_object_done(ret_object);
+	else if (!get->has_range)
+		checksum_begin(download);
 	return code;
 }
 
@@ -137,15 +171,22 @@ enum err_code s3_download_read(struct store_download *base, uint8_t *out, size_t
 	enum err_code code = http_read(download->reply.exchange, out, len, ret_len, &why);
 	if (code != ERR_OK || *ret_len == 0)
 		return fail_short(download, code, &why, err);
+	if (download->hash)
+		EVP_DigestUpdate(download->hash, out, *ret_len);
 	download->left -= *ret_len;
-	if (download->left == 0)
-		finish(download);
-	return ERR_OK;
+	if (download->left > 0)
+		return ERR_OK;
+	finish(download);
+	code = download->hash ? checksum_end(download, err) : ERR_OK;
+	if (code != ERR_OK)
+		*ret_len = 0; /* the end is not handed out */
+	return code;
 }
 
 void s3_download_end(struct store_download *base)
 {
 	struct s3_download *download = (struct s3_download *)base;
 	s3_reply_done(&download->reply);
+	EVP_MD_CTX_free(download->hash);
 	free(download);
 }

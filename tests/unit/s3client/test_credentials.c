@@ -229,8 +229,8 @@ static void test_the_token_is_sent_and_signed(void **state)
 	assert_non_null(strstr(server.heads[2], "\r\nx-amz-security-token: token-of-FIRST\r\n"));
 	assert_non_null(strstr(server.heads[5], "\r\nx-amz-security-token: token-of-SECOND\r\n"));
 	assert_non_null(strstr(server.heads[5], "Credential=SECOND/20261121/eu-central-1/s3/aws4_request"));
-	assert_non_null(
-	    strstr(server.heads[5], "SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-security-token,"));
+	assert_non_null(strstr(server.heads[5], "SignedHeaders=host;x-amz-checksum-mode;x-amz-content-sha256;x-amz-date;"
+	                                        "x-amz-security-token,"));
 	fault_stop(&server);
 }
 

@@ -252,6 +252,28 @@ static void test_short_and_wrong_bodies(void **state)
 	expect_bad_get("HTTP/1.1 206 Partial\r\nContent-Length: 3\r\n\r\nllo", FAULT_KEEP, true);
 }
 
+#define OK_CHECKED(sha256, body)                                                                                       \
+	"HTTP/1.1 200 OK\r\nETag: \"e\"\r\nx-amz-checksum-sha256: " sha256 "\r\nContent-Length: 5\r\n\r\n" body
+
+/* SHA-256 of "hello" in base64; of parts it says nothing of the whole. */
+static void test_checksum_of_a_download(void **state)
+{
+	(void)state;
+	START({OK_CHECKED("LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=", "hello"), FAULT_KEEP},
+	      {OK_CHECKED("LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=", "hellO"), FAULT_KEEP},
+	      {OK_CHECKED("LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=-1", "hellO"), FAULT_KEEP});
+	for (int i = 0; i < 3; i++) {
+		struct err err = {0};
+		autobuf struct buf bytes = {0};
+		enum err_code code = get_key(&bytes, &err);
+		assert_int_equal(code, i == 1 ? ERR_CORRUPT : ERR_OK);
+		assert_int_equal(bytes.len, i == 1 ? 0 : 5);
+	}
+	assert_non_null(strstr(server.heads[0], "\r\nx-amz-checksum-mode: ENABLED\r\n"));
+	assert_non_null(strstr(server.heads[0], "x-amz-checksum-mode;"));
+	stop(3);
+}
+
 static void test_right_range(void **state)
 {
 	(void)state;
@@ -810,11 +832,12 @@ HARNESS_MAIN(
     cmocka_unit_test(test_nobody_listens), cmocka_unit_test(test_stall_ends_the_request),
     cmocka_unit_test(test_cancel_while_waiting_for_the_answer), cmocka_unit_test(test_cancel_in_the_middle_of_a_body),
     cmocka_unit_test(test_stall_in_the_middle_of_a_body), cmocka_unit_test(test_short_and_wrong_bodies),
-    cmocka_unit_test(test_right_range), cmocka_unit_test(test_endless_head_is_refused),
-    cmocka_unit_test(test_answers_that_are_no_http), cmocka_unit_test(test_interim_answers_are_passed_over),
-    cmocka_unit_test(test_lost_answer_of_our_own_put), cmocka_unit_test(test_lost_answer_and_anothers_object),
-    cmocka_unit_test(test_first_412_is_final), cmocka_unit_test(test_conflict_is_retried),
-    cmocka_unit_test(test_two_parts), cmocka_unit_test(test_failed_part_aborts_the_upload),
+    cmocka_unit_test(test_right_range), cmocka_unit_test(test_checksum_of_a_download),
+    cmocka_unit_test(test_endless_head_is_refused), cmocka_unit_test(test_answers_that_are_no_http),
+    cmocka_unit_test(test_interim_answers_are_passed_over), cmocka_unit_test(test_lost_answer_of_our_own_put),
+    cmocka_unit_test(test_lost_answer_and_anothers_object), cmocka_unit_test(test_first_412_is_final),
+    cmocka_unit_test(test_conflict_is_retried), cmocka_unit_test(test_two_parts),
+    cmocka_unit_test(test_failed_part_aborts_the_upload),
     cmocka_unit_test(test_vanished_upload_is_not_a_missing_object), cmocka_unit_test(test_error_in_a_200_is_retried),
     cmocka_unit_test(test_error_in_a_200_is_an_error), cmocka_unit_test(test_empty_200_is_no_completion),
     cmocka_unit_test(test_bad_lists), cmocka_unit_test(test_keys_on_the_wire),

@@ -54,8 +54,9 @@ static bool use_both(const struct request *request, bool bytes, enum policy_rate
 		const struct policy_limit *limit;
 		const char *account, *name;
 	} sides[] = {
-	    {limits->vendor_keys, &request->vendor_key_limit, "", request->vendor_key},
+	    /* The user first: who has used up their own share must not use up that of all others. */
 	    {limits->users, &request->user_limit, transaction->account, transaction->subject},
+	    {limits->vendor_keys, &request->vendor_key_limit, "", request->vendor_key},
 	};
 	for (size_t i = 0; i < sizeof sides / sizeof sides[0]; i++) {
 		const struct policy_limit *limit = sides[i].limit;

@@ -183,7 +183,45 @@ static void test_a_missing_file_is_not_found(void **state)
 	config_done(&config);
 }
 
+static void test_circumstances(void **state)
+{
+	(void)state;
+	struct config config;
+	struct err err = {0};
+	assert_ok(load(GATEKEEPER_HEAD KEYS BUCKET RULES "countries_database: geo.mmdb\n"
+	                                                 "trusted_proxies: [10.0.0.1, '2001:db8::/32']\n"
+	                                                 "limits: {flood: 0}\n",
+	               &config, &err),
+	          err);
+	autofree char *database = xasprintf("%s/geo.mmdb", folder);
+	assert_string_equal(config.countries_database, database);
+	assert_int_equal(config.trusted_proxies.n, 2);
+	assert_int_equal(config.proxies[0].prefix, 128);
+	assert_int_equal(config.proxies[1].prefix, 32);
+	assert_int_equal(config.limits.flood, 0);
+	config_done(&config);
+	assert_ok(load(GATEKEEPER_HEAD KEYS BUCKET RULES, &config, &err), err);
+	assert_null(config.countries_database);
+	assert_int_equal(config.trusted_proxies.n, 0);
+	assert_int_equal(config.limits.flood, 6000);
+	config_done(&config);
+}
+
+static void test_proxies_that_are_none(void **state)
+{
+	(void)state;
+	struct config config;
+	struct err err = {0};
+	assert_err(load(GATEKEEPER_HEAD KEYS BUCKET RULES "trusted_proxies: [10.0.0.1, 10.0.0.1/8]\n", &config, &err),
+	           ERR_INVALID);
+	assert_non_null(strstr(err.text, "twokey.yaml:11:29: `trusted_proxies` are addresses"));
+	config_done(&config);
+	assert_err(load(VENDOR "countries_database: geo.mmdb\n", &config, &err), ERR_INVALID);
+	config_done(&config);
+}
+
 HARNESS_MAIN(make_folder, remove_folder, cmocka_unit_test(test_vendor_defaults_and_paths),
              cmocka_unit_test(test_gatekeeper), cmocka_unit_test(test_sources_of_credentials),
              cmocka_unit_test(test_containers_are_told_by_their_environment),
-             cmocka_unit_test(test_mistakes_say_where_and_what), cmocka_unit_test(test_a_missing_file_is_not_found))
+             cmocka_unit_test(test_mistakes_say_where_and_what), cmocka_unit_test(test_a_missing_file_is_not_found),
+             cmocka_unit_test(test_circumstances), cmocka_unit_test(test_proxies_that_are_none))

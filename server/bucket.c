@@ -1,5 +1,7 @@
 #include "server/bucket.h"
 
+#include <stdatomic.h>
+
 #include "common/text.h"
 
 #define CERTIFICATES_MAX ((size_t)65536)
@@ -16,7 +18,7 @@ static enum err_code sign(void *user, const uint8_t digest[32], struct buf *der,
 }
 
 static enum err_code open_store(const struct config_bucket *config, const struct s3_credentials *credentials,
-                                const struct s3_role *role, struct bucket *bucket, struct err *err)
+                                const struct s3_role *role, struct store **ret, struct err *err)
 {
 	const struct s3_options options = {
 	    .endpoint = config->endpoint,
@@ -26,24 +28,42 @@ static enum err_code open_store(const struct config_bucket *config, const struct
 	    .ca_file = config->ca_file,
 	    .sse = config->sse,
 	    .proxy = config->proxy,
+	    .stall_timeout_ms = (unsigned)config->stall_timeout * 1000,
 	    .credentials = *credentials,
 	    .role = role,
 	};
-	return store_open_s3(&options, &bucket->store, err);
+	return store_open_s3(&options, ret, err);
 }
 
-static enum err_code open_with_secret(const struct config_bucket *config, struct hsm *hsm, struct bucket *bucket,
+enum err_code bucket_try_secret(const struct config_bucket *config, struct hsm_key *secret, const char *access_key_id,
+                                struct store **ret, struct err *err)
+{
+	const struct s3_credentials credentials = {.access_key_id =
+	                                               access_key_id[0] ? access_key_id : config->access_key_id,
+	                                           .date_key = date_key,
+	                                           .user = secret};
+	return open_store(config, &credentials, NULL, ret, err);
+}
+
+static enum err_code open_with_secret(struct bucket *bucket, struct hsm *hsm, struct keys *keys, struct store **ret,
                                       struct err *err)
 {
-	enum err_code code = hsm_key_find(hsm, HSM_KEY_HMAC, config->secret, &bucket->secret, err);
-	const struct s3_credentials credentials = {
-	    .access_key_id = config->access_key_id, .date_key = date_key, .user = bucket->secret};
-	return code == ERR_OK ? open_store(config, &credentials, NULL, bucket, err) : code;
+	(void)hsm;
+	if (!bucket->secret)
+		bucket->secret = keys_line(keys, TWOKEY__V1__KEY_ROLE__KEY_ROLE_S3, bucket->config->name);
+	unsigned generation;
+	struct hsm_key *key = keys_current(keys, bucket->secret, &generation);
+	struct key_view view;
+	bool known = keys_view(keys, bucket->secret, generation, &view);
+	bucket->secret_generation = generation;
+	return bucket_try_secret(bucket->config, key, known ? view.access_key_id : "", ret, err);
 }
 
-static enum err_code open_with_certificate(const struct config_bucket *config, struct hsm *hsm, struct bucket *bucket,
-                                           struct err *err)
+static enum err_code open_with_certificate(struct bucket *bucket, struct hsm *hsm, struct keys *keys,
+                                           struct store **ret, struct err *err)
 {
+	(void)keys;
+	const struct config_bucket *config = bucket->config;
 	struct hsm_key *key = NULL;
 	autobuf struct buf certificates = {0};
 	enum err_code code = hsm_key_find(hsm, HSM_KEY_SIGN, config->roles_anywhere.key, &key, err);
@@ -62,53 +82,83 @@ static enum err_code open_with_certificate(const struct config_bucket *config, s
 	                             .spki = hsm_key_spki(key),
 	                             .sign = sign,
 	                             .user = key};
-	return open_store(config, &(struct s3_credentials){0}, &role, bucket, err);
+	return open_store(config, &(struct s3_credentials){0}, &role, ret, err);
 }
 
-static enum err_code open_with_imds(const struct config_bucket *config, struct hsm *hsm, struct bucket *bucket,
+static enum err_code open_with_imds(struct bucket *bucket, struct hsm *hsm, struct keys *keys, struct store **ret,
                                     struct err *err)
 {
+	(void)keys;
+	const struct config_bucket *config = bucket->config;
 	(void)hsm;
 	const struct s3_role role = {
 	    .kind = S3_ROLE_INSTANCE, .endpoint = config->imds.endpoint, .role = config->imds.role};
-	return open_store(config, &(struct s3_credentials){0}, &role, bucket, err);
+	return open_store(config, &(struct s3_credentials){0}, &role, ret, err);
 }
 
-static enum err_code open_with_container(const struct config_bucket *config, struct hsm *hsm, struct bucket *bucket,
+static enum err_code open_with_container(struct bucket *bucket, struct hsm *hsm, struct keys *keys, struct store **ret,
                                          struct err *err)
 {
+	(void)keys;
+	const struct config_bucket *config = bucket->config;
 	(void)hsm;
 	const struct s3_role role = {.kind = S3_ROLE_CONTAINER,
 	                             .relative_uri = config->container.relative_uri,
 	                             .full_uri = config->container.full_uri,
 	                             .token_file = config->container.token_file};
-	return open_store(config, &(struct s3_credentials){0}, &role, bucket, err);
+	return open_store(config, &(struct s3_credentials){0}, &role, ret, err);
 }
 
-static enum err_code open_s3(const struct config_bucket *config, struct hsm *hsm, struct bucket *bucket,
+static enum err_code open_s3(struct bucket *bucket, struct hsm *hsm, struct keys *keys, struct store **ret,
                              struct err *err)
 {
-	static enum err_code (*const by_credentials[])(const struct config_bucket *, struct hsm *, struct bucket *,
+	static enum err_code (*const by_credentials[])(struct bucket *, struct hsm *, struct keys *, struct store **,
 	                                               struct err *) = {[CONFIG_TOKEN] = open_with_secret,
 	                                                                [CONFIG_ROLES_ANYWHERE] = open_with_certificate,
 	                                                                [CONFIG_IMDS] = open_with_imds,
 	                                                                [CONFIG_CONTAINER] = open_with_container};
-	return by_credentials[config->credentials](config, hsm, bucket, err);
+	return by_credentials[bucket->config->credentials](bucket, hsm, keys, ret, err);
 }
 
-enum err_code bucket_open(const struct config_bucket *config, struct hsm *hsm, struct bucket *ret, struct err *err)
+enum err_code bucket_open(const struct config_bucket *config, struct hsm *hsm, struct keys *keys, struct bucket *ret,
+                          struct err *err)
 {
-	*ret = (struct bucket){.config = config};
-	enum err_code code = hsm_key_find(hsm, HSM_KEY_AES, config->kek, &ret->kek, err);
-	if (code == ERR_OK)
-		code = config->store == CONFIG_S3 ? open_s3(config, hsm, ret, err)
-		                                  : store_open_directory(config->directory, &ret->store, err);
+	*ret = (struct bucket){.config = config, .kek = keys_line(keys, TWOKEY__V1__KEY_ROLE__KEY_ROLE_KEK, config->name)};
+	struct store *store = NULL;
+	enum err_code code = config->store == CONFIG_S3 ? open_s3(ret, hsm, keys, &store, err)
+	                                                : store_open_directory(config->directory, &store, err);
+	atomic_init(&ret->store, store);
 	if (code != ERR_OK)
 		err_prefix(err, "bucket %s", config->name);
 	return code;
 }
 
+enum err_code bucket_follow_keys(struct bucket *bucket, struct hsm *hsm, struct keys *keys, struct err *err)
+{
+	unsigned wanted;
+	if (!bucket->secret)
+		return ERR_OK;
+	keys_current(keys, bucket->secret, &wanted);
+	if (wanted == bucket->secret_generation)
+		return ERR_OK;
+	if (bucket->n_old_stores == BUCKET_STORES_MAX)
+		return err_set(err, ERR_EXHAUSTED, 0, "bucket %s: too many changes of credentials in one run; restart",
+		               bucket->config->name);
+	struct store *store = NULL;
+	unsigned before = bucket->secret_generation;
+	enum err_code code = open_with_secret(bucket, hsm, keys, &store, err);
+	if (code != ERR_OK) {
+		bucket->secret_generation = before;
+		err_prefix(err, "bucket %s", bucket->config->name);
+		return code;
+	}
+	bucket->old_stores[bucket->n_old_stores++] = atomic_exchange(&bucket->store, store);
+	return ERR_OK;
+}
+
 void bucket_close(struct bucket *bucket)
 {
 	store_free(bucket->store);
+	for (size_t i = 0; i < bucket->n_old_stores; i++)
+		store_free(bucket->old_stores[i]);
 }

@@ -29,6 +29,7 @@ struct config_bucket {
 	char *directory;
 	char *endpoint, *region, *bucket, *access_key_id, *ca_file, *sse, *proxy;
 	bool path_style;
+	uint64_t stall_timeout; /* seconds; 0: the default */
 	int credentials; /* enum config_credentials */
 	struct {
 		char *trust_anchor, *profile, *role, *certificate, *key, *session_name, *endpoint;
@@ -62,6 +63,7 @@ struct config {
 	struct {
 		char *module, *uri, *pin_source;
 		int gcm_iv; /* enum hsm_gcm_iv */
+		uint64_t timeout_ms;
 		uint64_t max_sessions;
 	} token;
 	struct {

@@ -55,6 +55,7 @@ static const struct yaml_field bucket_fields[] = {
     YAML_FIELD(struct config_bucket, sse, YAML_STRING, .hint = "AES256 or aws:kms"),
     YAML_FIELD(struct config_bucket, proxy, YAML_STRING, .hint = "http://HOST:PORT"),
     YAML_FIELD(struct config_bucket, path_style, YAML_BOOL),
+    YAML_FIELD(struct config_bucket, stall_timeout, YAML_UINT, .min = 1, .max = 600),
     YAML_FIELD(struct config_bucket, credentials, YAML_ENUM, .names = credentials_names),
     YAML_FIELD(struct config_bucket, roles_anywhere, YAML_MAP, .item = &roles_anywhere_type),
     YAML_FIELD(struct config_bucket, imds, YAML_MAP, .item = &imds_type),

@@ -32,15 +32,15 @@ def _accepts(port):
 
 
 class Versitygw:
-    def __init__(self, folder, authority, versioning=False):
+    def __init__(self, folder, authority, versioning=False, tls=True):
         self.folder = pathlib.Path(folder)
         self.root = self.folder / "buckets"
         self.root.mkdir(parents=True)
         self.ca = authority.path
         identity = authority.server("versitygw")
-        self.port = free_port()
+        self.port, self.tls = free_port(), tls
         argv = ["versitygw", "--access", ACCESS, "--secret", SECRET, "--region", REGION, "--port", f"127.0.0.1:{self.port}",
-                "--cert", str(identity.certificate), "--key", str(identity.key), "--quiet", "posix"]
+                *(["--cert", str(identity.certificate), "--key", str(identity.key)] if tls else []), "--quiet", "posix"]
         if not _keeps_xattrs(self.folder):
             (self.folder / "sidecar").mkdir()
             argv += ["--sidecar", str(self.folder / "sidecar")]
@@ -51,7 +51,7 @@ class Versitygw:
 
     @property
     def endpoint(self):
-        return f"https://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     def start(self):
         self.daemon.start()

@@ -35,6 +35,7 @@ static const struct yaml_field token_fields[] = {
     IN(token, pin_source, YAML_STRING, .hint = "file:PATH, credential:NAME or prompt"),
     IN(token, gcm_iv, YAML_ENUM, .names = iv_names),
     IN(token, max_sessions, YAML_UINT, .min = 2, .max = 1024),
+    IN(token, timeout_ms, YAML_UINT, .min = 100, .max = 60000),
     {0}};
 static const struct yaml_field keys_fields[] = {IN(keys, transaction, YAML_STRING), IN(keys, audit, YAML_STRING), {0}};
 static const struct yaml_field ledger_fields[] = {
@@ -251,5 +252,6 @@ struct hsm_options config_hsm_options(const struct config *config)
 	    .pin_source = config->token.pin_source,
 	    .gcm_iv = (enum hsm_gcm_iv)config->token.gcm_iv,
 	    .max_sessions = (unsigned)config->token.max_sessions,
+	    .timeout_ms = (unsigned)config->token.timeout_ms,
 	};
 }

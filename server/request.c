@@ -28,6 +28,18 @@ static void find_address(struct request *request)
 		ip_format(&request->address, request->address_text);
 }
 
+/* The token has kept the call's thread for too long: the client is told now, on another thread. What the token says
+ * when it does return counts for nothing, and the call's own thread records the refusal then. */
+static void token_stuck(void *user)
+{
+	struct request *request = (struct request *)user;
+	if (request->finished)
+		return;
+	request->finished = true;
+	const struct rpc_error_info info = {.reason = reason_name(REASON_TOKEN_UNAVAILABLE), .domain = "twokey"};
+	rpc_finish(request->call, reason_code(REASON_TOKEN_UNAVAILABLE), reason_text(REASON_TOKEN_UNAVAILABLE), &info);
+}
+
 void request_init(struct request *request, struct deployment *deployment, struct rpc_call *call,
                   Twokey__V1__Event event)
 {
@@ -35,10 +47,13 @@ void request_init(struct request *request, struct deployment *deployment, struct
 	    (struct request){.deployment = deployment, .call = call, .event = event, .started_us = clock_monotonic_us()};
 	find_address(request);
 	request->identity = rpc_call_identity(call);
+	request->guard = (struct hsm_guard){token_stuck, request};
+	hsm_guard(&request->guard);
 }
 
 void request_done(struct request *request)
 {
+	hsm_guard(NULL);
 	envelope_done(&request->envelope);
 	transaction_free(request->transaction);
 	rules_give_back(request->rules);

@@ -35,6 +35,7 @@ struct request {
 	uint64_t record; /* of the decision; valid once granted */
 	struct err detail;
 	bool finished;
+	struct hsm_guard guard; /* ends the call in time when the token keeps its thread */
 };
 
 void request_init(struct request *request, struct deployment *deployment, struct rpc_call *call,

@@ -9,11 +9,13 @@
 #include "proto/descriptors.h"
 #include "server/deployment.h"
 #include "server/health.h"
+#include "server/last_resort.h"
 #include "server/methods.h"
 #include "server/reload.h"
 #include "server/server.h"
 
-#define TEND_S 1 /* how often the rule file is looked at */
+#define AFTER_DRAIN_MS 10000 /* for calls that the token keeps */
+#define TEND_S         1     /* how often the rule file is looked at */
 
 static const char *const services[] = {"twokey.v1.Gatekeeper", "twokey.v1.Audit", "twokey.v1.Policy", NULL};
 
@@ -109,7 +111,10 @@ static void stop(struct server *server)
 	if (server->rpc) {
 		log_event(LOG_INFO, "draining", NULL);
 		health_stop(server->health);
-		rpc_server_stop(server->rpc, (unsigned)server->config->limits.drain * 1000);
+		const unsigned drain_ms = (unsigned)server->config->limits.drain * 1000;
+		struct last_resort *resort = last_resort_start(server->deployment->hsm, drain_ms + AFTER_DRAIN_MS);
+		rpc_server_stop(server->rpc, drain_ms);
+		last_resort_stop(resort);
 		struct err err = {0};
 		if (record_event(server, TWOKEY__V1__EVENT__EVENT_STOP, "", &err) != ERR_OK)
 			log_event(LOG_ERROR, "the stop could not be recorded", "error", err.text, NULL);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "audit/index.h"
+#include "audit/record.h"
 
 struct audit {
 	struct audit_log *log;
@@ -86,6 +87,11 @@ enum err_code audit_read(struct audit *audit, uint64_t index, struct buf *out, s
 	enum err_code code = audit_log_read(audit->log, &reader, index, audit_index_place(audit->index, index), out, err);
 	audit_reader_done(&reader);
 	return code;
+}
+
+Twokey__V1__Event audit_event(struct span record)
+{
+	return audit_record_event(record);
 }
 
 void audit_position(struct audit *audit, struct audit_position *ret)

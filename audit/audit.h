@@ -69,6 +69,9 @@ void audit_progress(struct audit *audit, uint64_t *ret_committed, uint64_t *ret_
 /* One record's exact bytes (a serialised Record). ERR_NOT_FOUND beyond the end; ERR_CORRUPT when it does not verify. */
 must_check enum err_code audit_read(struct audit *audit, uint64_t index, struct buf *out, struct err *err);
 
+/* The event of a serialised record, without unpacking it. */
+Twokey__V1__Event audit_event(struct span record);
+
 /* A place in the log: how many records stand before it, and the chain over them (docs/AUDIT.md). All zero: the
  * beginning. */
 struct audit_position {

@@ -136,7 +136,7 @@ bool admit(struct request *request, const Twokey__V1__Envelope *envelope, const 
 
 static bool is_cosigned(const struct request *request)
 {
-	return keyring_verify(request->deployment->own_key, &request->envelope, request_now_ms(request)) != NULL;
+	return keyring_verify(keys_own(request->deployment->keys), &request->envelope, request_now_ms(request)) != NULL;
 }
 
 bool admit_cosign(struct request *request)
@@ -145,7 +145,8 @@ bool admit_cosign(struct request *request)
 		return false;
 	if (is_cosigned(request))
 		return true;
-	enum err_code code = envelope_sign(&request->envelope, request->deployment->transaction_key, &request->detail);
+	enum err_code code =
+	    envelope_sign(&request->envelope, keys_transaction(request->deployment->keys), &request->detail);
 	if (code == ERR_OK)
 		return true;
 	/* A signature under our name that we did not make, or no room for ours: the envelope is at fault, not the token. */

@@ -12,14 +12,7 @@ static enum err_code open_token(struct deployment *deployment, struct err *err)
 	const struct hsm_options options = config_hsm_options(config);
 	enum err_code code = hsm_open(&options, &deployment->hsm, err);
 	if (code == ERR_OK)
-		code = hsm_key_find(deployment->hsm, HSM_KEY_SIGN, config->keys.transaction, &deployment->transaction_key, err);
-	if (code == ERR_OK)
-		code = hsm_key_find(deployment->hsm, HSM_KEY_SIGN, config->keys.audit, &deployment->audit_key, err);
-	if (code == ERR_OK) {
-		deployment->own_key = keyring_new();
-		code =
-		    keyring_add_spki(deployment->own_key, config->name, hsm_key_spki(deployment->transaction_key), 0, 0, err);
-	}
+		code = keys_open(config, deployment->hsm, &deployment->keys, err);
 	if (code == ERR_NOT_FOUND)
 		err_prefix(err, "token (run `twokey init --config %s` to make what is missing)", config->path);
 	else if (code != ERR_OK)
@@ -39,6 +32,18 @@ static enum err_code add_vendor_key(struct deployment *deployment, const struct 
 	return code;
 }
 
+struct own_keys {
+	const struct keyring *vendor_keys;
+	bool found;
+};
+
+static void look_for_own_key(const struct key_view *view, void *user)
+{
+	struct own_keys *own = (struct own_keys *)user;
+	own->found |= view->role == TWOKEY__V1__KEY_ROLE__KEY_ROLE_TRANSACTION && view->key &&
+	              keyring_has_spki(own->vendor_keys, hsm_key_spki(view->key));
+}
+
 /* Two keys are two only when they differ: a gatekeeper that would accept its own signature as the vendor's refuses to
  * start. */
 static enum err_code open_vendor_keys(struct deployment *deployment, struct err *err)
@@ -50,7 +55,9 @@ static enum err_code open_vendor_keys(struct deployment *deployment, struct err 
 		if (code != ERR_OK)
 			return code;
 	}
-	if (keyring_has_spki(deployment->vendor_keys, hsm_key_spki(deployment->transaction_key)))
+	struct own_keys own = {.vendor_keys = deployment->vendor_keys};
+	keys_each(deployment->keys, look_for_own_key, &own);
+	if (own.found)
 		return err_set(err, ERR_INVALID, 0,
 		               "one of vendor_keys is this gatekeeper's own transaction key: two signatures need two keys");
 	return ERR_OK;
@@ -61,7 +68,8 @@ static enum err_code open_buckets(struct deployment *deployment, struct err *err
 	const struct config *config = deployment->config;
 	deployment->buckets = xcalloc(config->buckets.n, sizeof *deployment->buckets);
 	for (size_t i = 0; i < config->buckets.n; i++) {
-		enum err_code code = bucket_open(config_bucket(config, i), deployment->hsm, &deployment->buckets[i], err);
+		enum err_code code =
+		    bucket_open(config_bucket(config, i), deployment->hsm, deployment->keys, &deployment->buckets[i], err);
 		deployment->n_buckets = i + 1;
 		if (code != ERR_OK)
 			return code;
@@ -78,11 +86,15 @@ enum err_code deployment_open_ledger(struct deployment *deployment, struct err *
 	};
 	enum err_code code = audit_open(&options, &deployment->audit, err);
 	const struct restricting_options restricting = {.audit = deployment->audit,
-	                                                .key = deployment->audit_key,
+	                                                .keys = deployment->keys,
 	                                                .directory = options.directory,
 	                                                .name = deployment->config->name};
 	if (code == ERR_OK)
 		code = restricting_open(&restricting, &deployment->restrictions, err);
+	if (code == ERR_OK)
+		code = keys_check(deployment->keys, err);
+	if (code == ERR_OK)
+		code = deployment_follow_keys(deployment, err);
 	if (code != ERR_OK)
 		err_prefix(err, "ledger %s", options.directory);
 	return code;
@@ -129,10 +141,20 @@ void deployment_close(struct deployment *deployment)
 	policy_countries_free(deployment->countries);
 	limits_free(deployment->limits);
 	keyring_free(deployment->vendor_keys);
-	keyring_free(deployment->own_key);
+	keys_free(deployment->keys);
 	hsm_free(deployment->hsm);
 	pthread_mutex_destroy(&deployment->reloading);
 	free(deployment);
+}
+
+enum err_code deployment_follow_keys(struct deployment *deployment, struct err *err)
+{
+	enum err_code code = ERR_OK;
+	keys_lock_changes(deployment->keys);
+	for (size_t i = 0; code == ERR_OK && i < deployment->n_buckets; i++)
+		code = bucket_follow_keys(&deployment->buckets[i], deployment->hsm, deployment->keys, err);
+	keys_unlock_changes(deployment->keys);
+	return code;
 }
 
 const struct bucket *deployment_bucket(const struct deployment *deployment, const char *name)

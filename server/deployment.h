@@ -11,24 +11,28 @@
 #include "rpc/rpc.h"
 #include "s3client/s3client.h"
 #include "server/config.h"
+#include "server/keys.h"
 #include "server/restricting.h"
 #include "server/rules.h"
 #include "transaction/transaction.h"
 
-/* A guarded bucket: where its objects are and which KEK wraps their data keys. */
+#define BUCKET_STORES_MAX 64 /* changes of credentials in one run */
+
+/* A guarded bucket: where its objects are and which KEKs wrap their data keys. */
 struct bucket {
 	const struct config_bucket *config;
-	struct store *store;
-	struct hsm_key *kek;
-	struct hsm_key *secret; /* S3 only */
+	_Atomic(struct store *) store; /* another one when the credentials change; whoever has it may go on with it */
+	struct key_line *kek, *secret; /* secret: S3 with a secret in the token, else NULL */
+	unsigned secret_generation;    /* of the store */
+	struct store *old_stores[BUCKET_STORES_MAX];
+	size_t n_old_stores;
 };
 
 struct deployment {
 	const struct config *config;
 	const struct clock *clock; /* NULL: the system's */
 	struct hsm *hsm;
-	struct hsm_key *transaction_key, *audit_key;
-	struct keyring *own_key; /* our transaction key, to recognise our own co-signature */
+	struct keys *keys;
 	struct audit *audit;
 	struct restricting *restrictions; /* opened with the ledger */
 	pthread_mutex_t reloading;        /* of the rules: one at a time */
@@ -50,6 +54,10 @@ void deployment_close(struct deployment *deployment); /* accepts NULL */
 
 /* The bucket of that name, or NULL. */
 const struct bucket *deployment_bucket(const struct deployment *deployment, const char *name);
+
+/* Follows the record where keys have changed: opens stores with the credentials that are current. Called at the start,
+ * after a change, and once a second. */
+must_check enum err_code deployment_follow_keys(struct deployment *deployment, struct err *err);
 
 /* Can it serve right now? ERR_OK, or what is wrong with which part ("token: ..."). */
 must_check enum err_code deployment_check(struct deployment *deployment, struct err *err);

@@ -31,16 +31,25 @@ static bool apply_record(uint64_t index, struct span bytes, void *user)
 		change.note.record = index;
 		restrictions_apply(restricting->state, &change);
 	}
-	if (record)
+	if (record) {
+		keys_apply(restricting->options.keys, record);
 		twokey__v1__record__free_unpacked(record, NULL);
+	}
 	return true;
+}
+
+static bool apply_if_ours(uint64_t index, struct span bytes, void *user)
+{
+	Twokey__V1__Event event = audit_event(bytes);
+	return (event != TWOKEY__V1__EVENT__EVENT_RESTRICTION && event != TWOKEY__V1__EVENT__EVENT_KEY) ||
+	       apply_record(index, bytes, user);
 }
 
 /* Applies what the record has beyond what has been read. */
 static enum err_code read_on(struct restricting *restricting, struct err *err)
 {
-	return audit_replay(restricting->options.audit, TWOKEY__V1__EVENT__EVENT_RESTRICTION, &restricting->read,
-	                    apply_record, restricting, err);
+	return audit_replay(restricting->options.audit, TWOKEY__V1__EVENT__EVENT_UNSPECIFIED, &restricting->read,
+	                    apply_if_ours, restricting, err);
 }
 
 static void write_snapshot(struct restricting *restricting)
@@ -55,23 +64,31 @@ static void write_snapshot(struct restricting *restricting)
 	if (known) {
 		restricting->read = position;
 		restricting->snapshot = position.next;
-		restriction_snapshot_body(restricting->state, &position, &body);
+		restriction_snapshot_body(restricting->state, restricting->options.keys, &position, &body);
 	}
 	pthread_mutex_unlock(&restricting->changing);
 	if (!known)
 		return;
-	bool failed = restriction_snapshot_write(restricting->options.directory, buf_span(&body), restricting->options.key,
-	                                         &err) != ERR_OK;
+	bool failed = restriction_snapshot_write(restricting->options.directory, buf_span(&body),
+	                                         keys_audit(restricting->options.keys), &err) != ERR_OK;
 	if (failed && !restricting->told)
 		log_event(LOG_WARN, "no snapshot of restrictions: the next start takes longer", "error", err.text, NULL);
 	restricting->told = failed;
+}
+
+static void start_over(struct restricting *restricting)
+{
+	restrictions_free(restricting->state);
+	restricting->state = restrictions_new();
+	keys_forget(restricting->options.keys);
+	restricting->read = (struct audit_position){0};
 }
 
 /* A snapshot that does not count is no reason not to start: the log has everything. */
 static void begin_from_snapshot(struct restricting *restricting)
 {
 	struct err err = {0};
-	enum err_code code = restriction_snapshot_read(restricting->options.directory, restricting->options.key,
+	enum err_code code = restriction_snapshot_read(restricting->options.directory, restricting->options.keys,
 	                                               restricting->state, &restricting->read, &err);
 	struct audit_position end;
 	audit_position(restricting->options.audit, &end);
@@ -82,9 +99,7 @@ static void begin_from_snapshot(struct restricting *restricting)
 	if (code != ERR_NOT_FOUND)
 		log_event(LOG_WARN, "the snapshot of restrictions does not count: reading the whole record", "error",
 		          code == ERR_OK ? "it is ahead of the log" : err.text, NULL);
-	restrictions_free(restricting->state);
-	restricting->state = restrictions_new();
-	restricting->read = (struct audit_position){0};
+	start_over(restricting);
 }
 
 static enum err_code derive(struct restricting *restricting, struct err *err)
@@ -94,9 +109,7 @@ static enum err_code derive(struct restricting *restricting, struct err *err)
 	enum err_code code = read_on(restricting, err);
 	if (code == ERR_PRECONDITION && from > 0) {
 		log_event(LOG_WARN, "the snapshot of restrictions is of another log: reading the whole record", NULL);
-		restrictions_free(restricting->state);
-		restricting->state = restrictions_new();
-		restricting->read = (struct audit_position){0};
+		start_over(restricting);
 		restricting->snapshot = 0;
 		code = read_on(restricting, err);
 	}
@@ -213,6 +226,32 @@ enum reason restricting_change(struct restricting *restricting, const struct res
 		reason = restrictions_judge(restricting->state, change, detail);
 	if (reason == REASON_NONE)
 		reason = commit_locked(restricting, change, record, ret_record, detail);
+	pthread_mutex_unlock(&restricting->changing);
+	return reason;
+}
+
+enum reason restricting_change_key(struct restricting *restricting, const Twokey__V1__Record *record,
+                                   uint64_t *ret_record, struct err *detail)
+{
+	pthread_mutex_lock(&restricting->changing);
+	struct audit_commit commit;
+	enum reason reason = REASON_LEDGER_UNAVAILABLE;
+	enum err_code code = ERR_OK;
+	if (atomic_load(&restricting->unknown))
+		code = find_out_locked(restricting, detail);
+	if (code == ERR_OK) {
+		code = audit_commit(restricting->options.audit, record, NULL, &commit, detail);
+		atomic_store(&restricting->unknown, code != ERR_OK && code != ERR_INVALID);
+	}
+	if (code == ERR_OK) {
+		Twokey__V1__Record done = *record;
+		Google__Protobuf__Timestamp time = transaction_timestamp(commit.time_ms);
+		done.index = commit.index;
+		done.time = &time;
+		keys_apply(restricting->options.keys, &done);
+		*ret_record = commit.index;
+		reason = REASON_NONE;
+	}
 	pthread_mutex_unlock(&restricting->changing);
 	return reason;
 }

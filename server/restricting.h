@@ -1,4 +1,5 @@
-/* A deployment's restrictions: the state in memory, kept equal to what the record says. Thread-safe.
+/* A deployment's restrictions, and which keys it uses: the state in memory, kept equal to what the record says.
+ * Thread-safe.
  *
  * How changes and decisions are ordered. Both are records of one log; a decision must honour every change whose record
  * stands before its own, and a change must be durable before it takes effect. A change is announced, committed, and
@@ -17,12 +18,13 @@
 #include "audit/audit.h"
 #include "hsm/hsm.h"
 #include "policy/policy.h"
+#include "server/keys.h"
 
 struct restricting;
 
 struct restricting_options {
 	struct audit *audit;
-	struct hsm_key *key;   /* signs snapshots: what it did not sign is not believed */
+	struct keys *keys; /* derived beside the restrictions; the audit key signs snapshots: nothing else is believed */
 	const char *directory; /* of the ledger */
 	const char *name;      /* of the deployment, for records */
 };
@@ -46,6 +48,10 @@ void restricting_await(struct restricting *restricting);
  * it); what and why are filled in from the change. LEDGER_UNAVAILABLE: the outcome is not known yet. */
 enum reason restricting_change(struct restricting *restricting, const struct restriction_change *change,
                                Twokey__V1__Record *record, uint64_t *ret_record, struct err *detail);
+/* Records and applies one change of keys, which the caller has judged. `record` is whole but for index and time.
+ * LEDGER_UNAVAILABLE: the outcome is not known yet. */
+enum reason restricting_change_key(struct restricting *restricting, const Twokey__V1__Record *record,
+                                   uint64_t *ret_record, struct err *detail);
 /* Once a second: finds out what is not known, writes a snapshot when many records have come since the last. */
 void restricting_tend(struct restricting *restricting);
 

@@ -11,6 +11,15 @@
 
 /* ---- writing ---- */
 
+static void append_record(const Twokey__V1__Record *record, void *user)
+{
+	struct buf *out = (struct buf *)user;
+	autobuf struct buf bytes = {0};
+	pb_pack(&record->base, &bytes);
+	buf_append_u32be(out, (uint32_t)bytes.len);
+	buf_append(out, buf_span(&bytes));
+}
+
 static void append_change(struct buf *out, const struct restriction_change *change)
 {
 	Twokey__V1__Record record = TWOKEY__V1__RECORD__INIT;
@@ -20,10 +29,7 @@ static void append_change(struct buf *out, const struct restriction_change *chan
 	record.index = change->note.record;
 	record.time = &time;
 	record.identity = (char *)change->note.who;
-	autobuf struct buf bytes = {0};
-	pb_pack(&record.base, &bytes);
-	buf_append_u32be(out, (uint32_t)bytes.len);
-	buf_append(out, buf_span(&bytes));
+	append_record(&record, out);
 }
 
 /* An empty list is one with a user who has no name. */
@@ -59,8 +65,8 @@ static void append_view(const struct restriction_view *view, void *user)
 		append_change((struct buf *)user, &change);
 }
 
-void restriction_snapshot_body(struct restrictions *restrictions, const struct audit_position *position,
-                               struct buf *out)
+void restriction_snapshot_body(struct restrictions *restrictions, struct keys *keys,
+                               const struct audit_position *position, struct buf *out)
 {
 	out->max = BYTES_MAX;
 	buf_append_u64be(out, position->next);
@@ -68,6 +74,7 @@ void restriction_snapshot_body(struct restrictions *restrictions, const struct a
 	size_t cursor = 0;
 	while (restrictions_page(restrictions, &cursor, PAGE, append_view, out))
 		;
+	keys_facts(keys, append_record, out);
 }
 
 static enum err_code sign(struct span body, struct hsm_key *key, struct buf *out, struct err *err)
@@ -126,38 +133,41 @@ static bool take_sized(struct span *from, struct span *ret)
 	return take_u32(from, &len) && take(from, len, ret);
 }
 
-static enum err_code check_signature(struct span envelope_bytes, struct span body, struct hsm_key *key, struct err *err)
+static enum err_code check_signature(struct span envelope_bytes, struct span body, struct keys *keys, struct err *err)
 {
 	uint8_t sha256[32];
 	text_sha256(body, sha256);
 	struct envelope envelope = {0};
 	struct keyring *ring = keyring_new();
 	enum err_code code = envelope_parse(envelope_bytes, &envelope, err);
-	if (code == ERR_OK)
-		code = keyring_add_spki(ring, "audit", hsm_key_spki(key), 0, 0, err);
+	keys_add_public(keys, TWOKEY__V1__KEY_ROLE__KEY_ROLE_AUDIT, ring);
 	if (code == ERR_OK &&
 	    (strcmp(envelope.type, TYPE) != 0 || !span_eq(buf_span(&envelope.payload), span_of(sha256, sizeof sha256)) ||
 	     !keyring_verify(ring, &envelope, 0)))
-		code = err_set(err, ERR_CORRUPT, 0, "our audit key has not signed it");
+		code = err_set(err, ERR_CORRUPT, 0, "no audit key of ours has signed it");
 	keyring_free(ring);
 	envelope_done(&envelope);
 	return code;
 }
 
-static bool restore_record(struct restrictions *restrictions, struct span bytes)
+static bool restore_record(struct restrictions *restrictions, struct keys *keys, struct span bytes)
 {
 	struct restriction_change change;
 	Twokey__V1__Record *record = twokey__v1__record__unpack(NULL, bytes.len, bytes.ptr);
 	bool good = record && restriction_from_record(record, &change);
 	if (good)
 		restrictions_restore(restrictions, &change);
+	if (record && record->event == TWOKEY__V1__EVENT__EVENT_KEY) {
+		keys_apply(keys, record);
+		good = true;
+	}
 	if (record)
 		twokey__v1__record__free_unpacked(record, NULL);
 	return good;
 }
 
-static enum err_code restore(struct restrictions *restrictions, struct span body, struct audit_position *ret,
-                             struct err *err)
+static enum err_code restore(struct restrictions *restrictions, struct keys *keys, struct span body,
+                             struct audit_position *ret, struct err *err)
 {
 	struct span number, chain, record;
 	if (!take(&body, 8, &number) || !take(&body, sizeof ret->chain, &chain))
@@ -167,12 +177,12 @@ static enum err_code restore(struct restrictions *restrictions, struct span body
 		ret->next = ret->next << 8 | number.ptr[i];
 	memcpy(ret->chain, chain.ptr, sizeof ret->chain);
 	while (body.len)
-		if (!take_sized(&body, &record) || !restore_record(restrictions, record))
+		if (!take_sized(&body, &record) || !restore_record(restrictions, keys, record))
 			return err_set(err, ERR_CORRUPT, 0, "a record in it does not parse");
 	return ERR_OK;
 }
 
-enum err_code restriction_snapshot_read(const char *directory, struct hsm_key *key, struct restrictions *restrictions,
+enum err_code restriction_snapshot_read(const char *directory, struct keys *keys, struct restrictions *restrictions,
                                         struct audit_position *ret, struct err *err)
 {
 	autofree char *path = xasprintf("%s/" RESTRICTION_SNAPSHOT_FILE, directory);
@@ -181,10 +191,10 @@ enum err_code restriction_snapshot_read(const char *directory, struct hsm_key *k
 	if (code != ERR_OK)
 		return code;
 	struct span rest = buf_span(&file), envelope;
-	code = take_sized(&rest, &envelope) ? check_signature(envelope, rest, key, err)
+	code = take_sized(&rest, &envelope) ? check_signature(envelope, rest, keys, err)
 	                                    : err_set(err, ERR_CORRUPT, 0, "it is cut short");
 	if (code == ERR_OK)
-		code = restore(restrictions, rest, ret, err);
+		code = restore(restrictions, keys, rest, ret, err);
 	if (code != ERR_OK)
 		err_prefix(err, "%s", path);
 	return code == ERR_OK ? ERR_OK : ERR_CORRUPT;

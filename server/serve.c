@@ -17,7 +17,8 @@
 #define AFTER_DRAIN_MS 10000 /* for calls that the token keeps */
 #define TEND_S         1     /* how often the rule file is looked at */
 
-static const char *const services[] = {"twokey.v1.Gatekeeper", "twokey.v1.Audit", "twokey.v1.Policy", NULL};
+static const char *const services[] = {"twokey.v1.Gatekeeper", "twokey.v1.Audit", "twokey.v1.Policy", "twokey.v1.Key",
+                                       NULL};
 
 struct server {
 	const struct config *config;
@@ -88,7 +89,14 @@ static void announce(const struct server *server)
 	snprintf(address, sizeof address, "%.*s:%u", host, server->config->listen, rpc_server_port(server->rpc));
 	log_event(LOG_INFO, "serving", "address", address, "role",
 	          server->config->role == CONFIG_VENDOR ? "vendor" : "gatekeeper", "name", server->config->name,
-	          "transaction_key", hsm_key_id(server->deployment->transaction_key), NULL);
+	          "transaction_key", hsm_key_id(keys_transaction(server->deployment->keys)), NULL);
+}
+
+static void follow_keys(struct server *server)
+{
+	struct err err = {0};
+	if (deployment_follow_keys(server->deployment, &err) != ERR_OK)
+		log_event(LOG_ERROR, "changed credentials cannot be used", "error", err.text, NULL);
 }
 
 /* Until SIGTERM or SIGINT. SIGHUP, and a rule file that has changed, bring new rules. */
@@ -103,6 +111,7 @@ static int run_until_stopped(struct server *server, const sigset_t *signals)
 			reload_rules_because(server->deployment, "SIGHUP");
 		reload_rules_if_changed(server->deployment);
 		restricting_tend(server->deployment->restrictions);
+		follow_keys(server);
 	}
 }
 

@@ -89,7 +89,7 @@ static void authorize(struct request *request, const Twokey__V1__AuthorizeReques
 	}
 	if (!request_grant(request, REQUEST_NO_USE))
 		return;
-	if (envelope_sign(&request->envelope, request->deployment->transaction_key, &request->detail) != ERR_OK)
+	if (envelope_sign(&request->envelope, keys_transaction(request->deployment->keys), &request->detail) != ERR_OK)
 		request_refuse(request, REASON_TOKEN_UNAVAILABLE);
 	else
 		answer(request);

@@ -76,8 +76,10 @@ static enum err_code open_seal(struct fetch *fetch, struct err *err)
 		return code;
 	transfer_note_object(&fetch->transfer, &header, fetch->object.version_id);
 	const struct seal_context context = transfer_seal_context(&fetch->transfer);
-	code = seal_open_begin(fetch->transfer.request->bucket->kek, &context, &header, fetch->object.size, fetch->first,
-	                       fetch->length, &fetch->opener, err);
+	const struct request *request = fetch->transfer.request;
+	struct hsm_key *kek = keys_by_id(request->deployment->keys, request->bucket->kek, header.kek_id);
+	code =
+	    seal_open_begin(kek, &context, &header, fetch->object.size, fetch->first, fetch->length, &fetch->opener, err);
 	/* A KEK that this bucket does not have is no missing object. */
 	return code == ERR_NOT_FOUND ? ERR_CORRUPT : code;
 }

@@ -12,6 +12,7 @@
 struct storing {
 	struct transfer transfer;
 	const char *content_type;
+	struct hsm_key *kek;
 	struct sealer *sealer;
 	struct store_upload *upload;
 	struct buf sealed;
@@ -56,8 +57,7 @@ static enum err_code begin(struct storing *storing, struct err *err)
 	const struct request *request = storing->transfer.request;
 	const struct seal_context context = transfer_seal_context(&storing->transfer);
 	struct seal_header header;
-	enum err_code code =
-	    seal_begin(request->deployment->hsm, request->bucket->kek, &context, &storing->sealer, &header, err);
+	enum err_code code = seal_begin(request->deployment->hsm, storing->kek, &context, &storing->sealer, &header, err);
 	if (code != ERR_OK)
 		return code;
 	transfer_note_object(&storing->transfer, &header, NULL);
@@ -180,6 +180,8 @@ static void store_object(struct request *request, const char *content_type)
 {
 	struct storing storing = {.content_type = content_type[0] ? content_type : CONTENT_TYPE};
 	transfer_init(&storing.transfer, request);
+	unsigned generation;
+	storing.kek = keys_hold(request->deployment->keys, request->bucket->kek, &generation);
 	enum err_code code = begin(&storing, &request->detail);
 	enum reason reason = code == ERR_OK ? pump(&storing) : request_reason_of(request, code);
 	if (reason == REASON_NONE)
@@ -194,6 +196,7 @@ static void store_object(struct request *request, const char *content_type)
 		store_upload_abort(storing.upload);
 		transfer_fail(&storing.transfer, reason);
 	}
+	keys_give_back(request->deployment->keys, request->bucket->kek, generation);
 	seal_free(storing.sealer);
 	buf_done(&storing.sealed);
 	transfer_done(&storing.transfer);

@@ -121,7 +121,7 @@ static enum err_code sign_receipt(struct transfer *transfer, const struct audit_
 	receipt.version_id = transfer->version_id ? transfer->version_id : (char *)"";
 	receipt.record = commit->index;
 	receipt.time = &time;
-	return transaction_receipt(&receipt, request->deployment->audit_key, &transfer->receipt, err);
+	return transaction_receipt(&receipt, keys_audit(request->deployment->keys), &transfer->receipt, err);
 }
 
 bool transfer_complete(struct transfer *transfer)

@@ -45,11 +45,11 @@ static enum reason find_blame(const struct policy *policy, const struct policy_r
 {
 	struct search search = {.open = ALL_BLAMES};
 	for (size_t word = 0; word < policy_index_words(policy->index); word++) {
-		for (uint64_t left = concerned[word]; left && search.open; left &= left - 1) {
-			size_t bit = (size_t)__builtin_ctzll(left);
-			const struct policy_rule *rule = &policy->rules[word * 64 + bit];
-			bool matters = near[word] >> bit & 1 || search.open & FROM_ELSEWHERE;
-			if (matters && policy_rule_concerns(rule, request))
+		uint64_t left = concerned[word];
+		while (search.open && (left &= search.open & FROM_ELSEWHERE ? UINT64_MAX : near[word])) {
+			const struct policy_rule *rule = &policy->rules[word * 64 + (size_t)__builtin_ctzll(left)];
+			left &= left - 1;
+			if (policy_rule_concerns(rule, request))
 				weigh(&search, rule, policy_rule_misses(rule, request));
 		}
 	}

@@ -8,7 +8,7 @@ import pytest
 
 from support.deployment import AUDITOR, BACKEND
 
-COMMANDS = ["serve", "init", "key", "status", "authorize", "cosign", "fetch", "store", "ls", "rm", "audit"]
+COMMANDS = ["serve", "init", "key", "status", "authorize", "cosign", "fetch", "store", "ls", "rm", "audit", "policy"]
 OK, FAILED, USAGE, REFUSED, UNAVAILABLE = range(5)
 
 
@@ -32,7 +32,9 @@ def test_every_command_has_help(system, command):
     [], ["dance"], ["serve"], ["serve", "--nonsense"], ["init"], ["key"], ["key", "list"], ["authorize"],
     ["authorize", "get"], ["cosign"], ["fetch"], ["store", "only-one"], ["ls"], ["rm"], ["audit"], ["audit", "dance"],
     ["audit", "search", "--decision", "maybe"], ["audit", "search", "--transaction", "xyz"],
-    ["audit", "search", "--since", "yesterday-ish"],
+    ["audit", "search", "--since", "yesterday-ish"], ["policy"], ["policy", "dance"], ["policy", "lockdown"],
+    ["policy", "revoke", "--why", "x"], ["policy", "revoke", "--user", "u"], ["policy", "expire", "--object", "o", "--why", "x"],
+    ["policy", "revoke", "--user", "u", "--object", "o", "--why", "x"], ["policy", "explain", "get"],
     ["authorize", "sing", "reports/x", "--gatekeeper", "g", "--subject", "s", "--server", "127.0.0.1:1"],
     ["authorize", "get", "no-slash", "--gatekeeper", "g", "--subject", "s", "--server", "127.0.0.1:1"],
 ])

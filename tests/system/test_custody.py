@@ -21,7 +21,7 @@ READER = pathlib.Path(__file__).parent / "support" / "read_token.py"
 
 
 def read_token(system, label):
-    done = run([sys.executable, str(READER), label, str(system.tokens.folder / f"{label}.pin")], env=system.env)
+    done = run([sys.executable, "-P", str(READER), label, str(system.tokens.folder / f"{label}.pin")], env=system.env)
     assert done.code == 0, done.err.decode()
     return json.loads(done.out)
 

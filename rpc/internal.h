@@ -72,6 +72,7 @@ struct rpc_server {
 	grpc_completion_queue **spare_queues;
 	size_t n_spare;
 	struct rpc_call *lingering; /* answered by a poller, not yet over */
+	unsigned n_lingering;       /* with those that are being freed */
 	int64_t lingered_us, tidied_us;
 	char tag_down;
 };

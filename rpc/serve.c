@@ -89,6 +89,7 @@ static void linger(struct rpc_call *call)
 	pthread_mutex_lock(&server->lock);
 	call->next = server->lingering;
 	server->lingering = call;
+	server->n_lingering++;
 	pthread_mutex_unlock(&server->lock);
 }
 
@@ -108,13 +109,21 @@ static struct rpc_call *over_remove_locked(struct rpc_server *server)
 	return over;
 }
 
-static void free_all(struct rpc_call *call)
+static void free_lingering(struct rpc_server *server, struct rpc_call *over)
 {
-	while (call) {
-		struct rpc_call *next = call->next;
-		call_free(call);
-		call = next;
+	unsigned n = 0;
+	while (over) {
+		struct rpc_call *next = over->next;
+		call_free(over);
+		over = next;
+		n++;
 	}
+	if (n == 0)
+		return;
+	pthread_mutex_lock(&server->lock);
+	server->n_lingering -= n;
+	pthread_cond_broadcast(&server->changed);
+	pthread_mutex_unlock(&server->lock);
 }
 
 /* Frees calls that are over, keeps the token key in its place; says how long the poller may sleep. */
@@ -132,7 +141,7 @@ static int64_t housekeeping(struct rpc_server *server)
 	if (tidy)
 		server->tidied_us = now;
 	pthread_mutex_unlock(&server->lock);
-	free_all(over);
+	free_lingering(server, over);
 	if (tidy)
 		rpc_tls_server_tidy(server->tls);
 	return more ? LINGER_MS : TICK_MS;

@@ -228,7 +228,13 @@ static enum err_code prepare(struct rpc_server *server, const struct rpc_server_
 	return code;
 }
 
-/* Waits until `down`; grace_ms < 0: as long as it takes. */
+/* Being down does not mean that every call has been let go of: the core waits for connections only. */
+static bool quiet_locked(const struct rpc_server *server)
+{
+	return server->down && server->armed == 0 && server->n_lingering == 0;
+}
+
+/* Waits until the server is quiet; grace_ms < 0: as long as it takes. */
 static bool wait_down_locked(struct rpc_server *server, int64_t grace_ms)
 {
 	struct timespec until;
@@ -238,14 +244,13 @@ static bool wait_down_locked(struct rpc_server *server, int64_t grace_ms)
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
 	int rc = 0;
-	while (rc == 0 && (!server->down || server->armed > 0))
+	while (rc == 0 && !quiet_locked(server))
 		rc = grace_ms < 0 ? pthread_cond_wait(&server->changed, &server->lock)
 		                  : pthread_cond_timedwait(&server->changed, &server->lock, &until);
-	return server->down && server->armed == 0;
+	return quiet_locked(server);
 }
 
-/* The core reports that it is down when its last call has been let go of, which is when the last handler has returned.
- * Pollers work until then. */
+/* Pollers work until all is quiet; handlers that are still running then are waited for by their pools. */
 static void server_down(struct rpc_server *server, unsigned grace_ms)
 {
 	pthread_mutex_lock(&server->lock);

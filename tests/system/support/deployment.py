@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from support import dsse, pki, s3
 from support.client import Client
 from support.process import Daemon, run
-from support.softhsm import MODULE, TokenStore
+from support.softhsm import TokenStore
 
 BACKEND, AUDITOR, OPERATOR = "backend.test.example", "auditor.test.example", "operator.test.example"
 
@@ -90,9 +90,9 @@ class System:
     store: "directory", or a Versitygw with the bucket made."""
 
     def __init__(self, folder, binary, store="directory", rules=OPEN_RULES, gatekeeper=None, vendor=None,
-                 bucket="reports", before_init=None):
+                 bucket="reports", before_init=None, tokens=None):
         self.folder, self.binary, self.bucket = pathlib.Path(folder), pathlib.Path(binary), bucket
-        self.tokens = TokenStore(self.folder / "hsm")
+        self.tokens = TokenStore(self.folder / "hsm", **(tokens or {}))
         self.env = self.tokens.env(**SANITIZERS)
         self.authority = pki.Authority(self.folder / "tls")
         self.server_identity = self.authority.server()
@@ -114,8 +114,7 @@ class System:
         tls = {"certificate": str(self.server_identity.certificate), "key": str(self.server_identity.key),
                "client_ca": str(self.authority.path)}
         config = {"role": role, "name": role, "listen": "127.0.0.1:0", "tls": tls,
-                  "token": {"module": MODULE, "uri": f"pkcs11:token={role}",
-                            "pin_source": f"file:{self.tokens.folder / (role + '.pin')}"},
+                  "token": self.tokens.options(role),
                   "ledger": {"directory": "ledger"},
                   "callers": [{"identity": AUDITOR, "roles": ["auditor"]}, {"identity": OPERATOR, "roles": ["operator"]}]}
         if role == "vendor":

@@ -21,7 +21,7 @@ def attribute(thing, name):
 
 
 def main(label, pin_file):
-    pin = open(pin_file, encoding="utf-8").read().strip()
+    pin = open(pin_file, encoding="utf-8").read().strip().rpartition(":")[2]  # of "user:password" the password
     found = []
     with pkcs11.lib(MODULE).get_token(token_label=label).open(user_pin=pin) as session:
         for thing in session.get_objects():

@@ -73,7 +73,8 @@ static void find_match(const struct policy *policy, const struct policy_request 
 
 void policy_decide(const struct policy *policy, const struct policy_request *request, struct policy_decision *ret)
 {
-	uint64_t concerned[POLICY_WORDS_MAX], near[POLICY_WORDS_MAX];
+	/* As many words as there are rules are written before they are read; zeroing all is a quarter of the work. */
+	__attribute__((uninitialized)) uint64_t concerned[POLICY_WORDS_MAX], near[POLICY_WORDS_MAX];
 	policy_index_find(policy->index, request, concerned, near);
 	*ret = (struct policy_decision){.rule = POLICY_DEFAULT_RULE};
 	find_match(policy, request, concerned, near, ret);

@@ -6,12 +6,19 @@
 #include "common/text.h"
 #include "s3client/s3.h"
 
+#define RESUMES_MAX    5
 #define CHECKSUM_CHARS 44 /* base64 of a SHA-256; one of parts has "-N" after it, and says nothing of the whole */
 
 struct s3_download {
 	struct store_download base;
 	struct s3_reply reply; /* its exchange is NULL for a range of no bytes */
 	uint64_t promised, left;
+	struct s3_store *store;
+	const struct store_cancel *cancel;
+	char *key, *version_id; /* version_id: NULL: the latest */
+	char *etag;             /* as S3 said it; NULL: it said none */
+	uint64_t end;           /* the byte behind the last one, in the object */
+	unsigned resumed;
 	EVP_MD_CTX *hash; /* NULL: S3 keeps no checksum that could be compared */
 	char checksum[CHECKSUM_CHARS + 1];
 };
@@ -119,6 +126,18 @@ static enum err_code open_nothing(struct s3_store *store, const struct store_get
 	return code;
 }
 
+/* What going on after a break takes. */
+static void remember(struct s3_download *download, struct s3_store *store, const struct store_get *get)
+{
+	const char *etag = download->reply.exchange ? http_header(download->reply.exchange, "etag") : NULL;
+	download->store = store;
+	download->cancel = get->cancel;
+	download->key = xstrdup(get->key);
+	download->version_id = get->version_id ? xstrdup(get->version_id) : NULL;
+	download->etag = etag && etag[0] ? xstrdup(etag) : NULL;
+	download->end = (get->has_range ? get->first : 0) + download->promised;
+}
+
 enum err_code s3_download_begin(struct store *store, const struct store_get *get, struct store_download **ret,
                                 struct store_object *ret_object, struct err *err)
 {
@@ -134,6 +153,7 @@ enum err_code s3_download_begin(struct store *store, const struct store_get *get
 		return code;
 	}
 	download->left = download->promised;
+	remember(download, s3_of(store), get);
 	*ret_object = object;
 	*ret = &download->base;
 	return ERR_OK;
@@ -148,6 +168,56 @@ static enum err_code fail_short(const struct s3_download *download, enum err_cod
 	return err_set(err, ERR_CORRUPT, why->native, "GetObject: %llu bytes came instead of %llu%s%s",
 	               (unsigned long long)(download->promised - download->left), (unsigned long long)download->promised,
 	               why->text[0] ? ": " : "", why->text);
+}
+
+/* Asks for the rest of the same object: If-Match, so that it is no other that has come in its place. */
+static bool resume(struct s3_download *download)
+{
+	if (!download->etag || download->resumed == RESUMES_MAX)
+		return false;
+	download->resumed++;
+	const struct store_get rest = {
+	    .has_range = true, .first = download->end - download->left, .length = download->left};
+	char range[64] = "";
+	range_text(&rest, range);
+	const struct sigv4_pair version = {"versionId", download->version_id};
+	const struct sigv4_pair headers[] = {{"range", range}, {"if-match", download->etag}};
+	const struct s3_call call = {.operation = "GetObject",
+	                             .method = "GET",
+	                             .key = download->key,
+	                             .query = &version,
+	                             .n_query = download->version_id ? 1 : 0,
+	                             .headers = headers,
+	                             .n_headers = 2,
+	                             .cancel = download->cancel,
+	                             .stream = true};
+	struct s3_reply reply = {0};
+	bool good = s3_send(download->store, &call, &reply, NULL) == ERR_OK && is_range(reply.exchange, &rest, rest.length);
+	const char *etag = good ? http_header(reply.exchange, "etag") : NULL;
+	if (!etag || strcmp(etag, download->etag) != 0) {
+		s3_reply_done(&reply);
+		return false;
+	}
+	s3_reply_done(&download->reply);
+	download->reply = reply;
+	return true;
+}
+
+/* Reads at least a byte, over a new connection when the old one broke. */
+static enum err_code read_some(struct s3_download *download, uint8_t *out, size_t len, size_t *ret_len, struct err *err)
+{
+	for (;;) {
+		struct err why = {0};
+		enum err_code code = http_read(download->reply.exchange, out, len, ret_len, &why);
+		if (code == ERR_OK && *ret_len > 0)
+			return ERR_OK;
+		bool broken = code == ERR_OK || code == ERR_UNAVAILABLE;
+		if (broken && resume(download))
+			continue;
+		const struct wait wait = {download->cancel, download->store->clock};
+		enum err_code given_up = wait_check(&wait, err);
+		return given_up != ERR_OK ? given_up : fail_short(download, code, &why, err);
+	}
 }
 
 /* After the last byte libcurl has to see the end of the exchange, or the connection is not kept. */
@@ -167,10 +237,9 @@ enum err_code s3_download_read(struct store_download *base, uint8_t *out, size_t
 		len = (size_t)download->left;
 	if (len == 0)
 		return ERR_OK;
-	struct err why = {0};
-	enum err_code code = http_read(download->reply.exchange, out, len, ret_len, &why);
-	if (code != ERR_OK || *ret_len == 0)
-		return fail_short(download, code, &why, err);
+	enum err_code code = read_some(download, out, len, ret_len, err);
+	if (code != ERR_OK)
+		return code;
 	if (download->hash)
 		EVP_DigestUpdate(download->hash, out, *ret_len);
 	download->left -= *ret_len;
@@ -188,5 +257,8 @@ void s3_download_end(struct store_download *base)
 	struct s3_download *download = (struct s3_download *)base;
 	s3_reply_done(&download->reply);
 	EVP_MD_CTX_free(download->hash);
+	free(download->key);
+	free(download->version_id);
+	free(download->etag);
 	free(download);
 }

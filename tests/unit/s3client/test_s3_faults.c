@@ -252,6 +252,78 @@ static void test_short_and_wrong_bodies(void **state)
 	expect_bad_get("HTTP/1.1 206 Partial\r\nContent-Length: 3\r\n\r\nllo", FAULT_KEEP, true);
 }
 
+/* ---- going on after a break ---- */
+
+#define SHA256_OF_HELLOWORLD "k2oYXKqiZrucvpgengXLeM1zKwsygOuURBK7b4+PB68="
+#define HALF(tail)                                                                                                     \
+	"HTTP/1.1 200 OK\r\nETag: \"e\"\r\nx-amz-checksum-sha256: " SHA256_OF_HELLOWORLD                                   \
+	"\r\nContent-Length: 10\r\n\r\n" tail
+#define REST(etag, range, body)                                                                                        \
+	"HTTP/1.1 206 Partial\r\nETag: \"" etag "\"\r\nContent-Range: bytes " range "/10\r\nConnection: close\r\n"         \
+	"Content-Length: 5\r\n\r\n" body
+
+static void test_broken_downloads_go_on(void **state)
+{
+	(void)state;
+	static const enum fault_end ends[] = {FAULT_CLOSE, FAULT_RESET, FAULT_SILENT};
+	for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+		const struct fault_step steps[] = {
+		    {HALF("hello"), ends[i]}, {NULL, FAULT_CLOSE}, {REST("e", "5-9", "world"), FAULT_CLOSE}};
+		start(steps, 3);
+		struct err err = {0};
+		autobuf struct buf bytes = {0};
+		/* A reset may take with it what has not been read yet. */
+		enum err_code code = get_key(&bytes, &err);
+		if (ends[i] != FAULT_RESET || code == ERR_OK) {
+			assert_ok(code, err);
+			assert_string_equal(buf_cstr(&bytes), "helloworld");
+			assert_non_null(strstr(server.heads[2], "\r\nrange: bytes=5-9\r\n"));
+			assert_non_null(strstr(server.heads[2], "\r\nif-match: \"e\"\r\n"));
+			assert_non_null(strstr(server.heads[2], "SignedHeaders=host;if-match;range;"));
+		}
+		stop(3);
+	}
+}
+
+static void expect_no_other(const char *second)
+{
+	const struct fault_step steps[] = {{HALF("hello"), FAULT_CLOSE}, {second, FAULT_CLOSE}};
+	start(steps, 2);
+	autobuf struct buf bytes = {0};
+	assert_err(get_key(&bytes, NULL), ERR_CORRUPT);
+	assert_string_equal(buf_cstr(&bytes), "hello");
+	stop(2);
+}
+
+static void test_what_came_in_its_place_is_not_taken(void **state)
+{
+	(void)state;
+	expect_no_other(REST("f", "5-9", "world"));
+	expect_no_other(REST("e", "4-8", "oworl"));
+	expect_no_other(HALF("hello"));
+	expect_no_other("HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n");
+}
+
+static void test_a_resumed_download_is_checked_whole(void **state)
+{
+	(void)state;
+	START({HALF("hello"), FAULT_CLOSE}, {REST("e", "5-9", "worle"), FAULT_CLOSE});
+	autobuf struct buf bytes = {0};
+	assert_err(get_key(&bytes, NULL), ERR_CORRUPT);
+	stop(2);
+}
+
+static void test_downloads_do_not_go_on_for_ever(void **state)
+{
+	(void)state;
+	START({HALF(""), FAULT_CLOSE},
+	      {"HTTP/1.1 206 Partial\r\nETag: \"e\"\r\nContent-Range: bytes 0-9/10\r\nContent-Length: 10\r\n\r\n",
+	       FAULT_CLOSE});
+	autobuf struct buf bytes = {0};
+	assert_err(get_key(&bytes, NULL), ERR_CORRUPT);
+	stop(6);
+}
+
 #define OK_CHECKED(sha256, body)                                                                                       \
 	"HTTP/1.1 200 OK\r\nETag: \"e\"\r\nx-amz-checksum-sha256: " sha256 "\r\nContent-Length: 5\r\n\r\n" body
 
@@ -832,12 +904,14 @@ HARNESS_MAIN(
     cmocka_unit_test(test_nobody_listens), cmocka_unit_test(test_stall_ends_the_request),
     cmocka_unit_test(test_cancel_while_waiting_for_the_answer), cmocka_unit_test(test_cancel_in_the_middle_of_a_body),
     cmocka_unit_test(test_stall_in_the_middle_of_a_body), cmocka_unit_test(test_short_and_wrong_bodies),
-    cmocka_unit_test(test_right_range), cmocka_unit_test(test_checksum_of_a_download),
-    cmocka_unit_test(test_endless_head_is_refused), cmocka_unit_test(test_answers_that_are_no_http),
-    cmocka_unit_test(test_interim_answers_are_passed_over), cmocka_unit_test(test_lost_answer_of_our_own_put),
-    cmocka_unit_test(test_lost_answer_and_anothers_object), cmocka_unit_test(test_first_412_is_final),
-    cmocka_unit_test(test_conflict_is_retried), cmocka_unit_test(test_two_parts),
-    cmocka_unit_test(test_failed_part_aborts_the_upload),
+    cmocka_unit_test(test_right_range), cmocka_unit_test(test_broken_downloads_go_on),
+    cmocka_unit_test(test_what_came_in_its_place_is_not_taken),
+    cmocka_unit_test(test_a_resumed_download_is_checked_whole), cmocka_unit_test(test_downloads_do_not_go_on_for_ever),
+    cmocka_unit_test(test_checksum_of_a_download), cmocka_unit_test(test_endless_head_is_refused),
+    cmocka_unit_test(test_answers_that_are_no_http), cmocka_unit_test(test_interim_answers_are_passed_over),
+    cmocka_unit_test(test_lost_answer_of_our_own_put), cmocka_unit_test(test_lost_answer_and_anothers_object),
+    cmocka_unit_test(test_first_412_is_final), cmocka_unit_test(test_conflict_is_retried),
+    cmocka_unit_test(test_two_parts), cmocka_unit_test(test_failed_part_aborts_the_upload),
     cmocka_unit_test(test_vanished_upload_is_not_a_missing_object), cmocka_unit_test(test_error_in_a_200_is_retried),
     cmocka_unit_test(test_error_in_a_200_is_an_error), cmocka_unit_test(test_empty_200_is_no_completion),
     cmocka_unit_test(test_bad_lists), cmocka_unit_test(test_keys_on_the_wire),

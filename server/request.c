@@ -240,20 +240,16 @@ bool request_cut(struct request *request)
 	return request->cut != REASON_NONE;
 }
 
-/* The look after the commit: server/restricting.h says why. */
-static bool still_unrestricted(struct request *request)
+/* A look at the restrictions, unless nothing has changed since the last one. */
+static enum reason look_again(struct request *request)
 {
-	struct restricting *restrictions = request->deployment->restrictions;
-	restricting_await(restrictions);
-	if (!restricting_moved(restrictions, request->restrictions_seen))
-		return true;
-	enum reason reason = request_restricted(request);
-	if (reason != REASON_NONE)
-		request_refuse(request, reason);
-	return reason == REASON_NONE;
+	return restricting_moved(request->deployment->restrictions, request->restrictions_seen)
+	           ? request_restricted(request)
+	           : REASON_NONE;
 }
 
-bool request_grant(struct request *request, enum request_grant_mode mode)
+/* LEDGER_UNAVAILABLE: the call has been finished, since nothing can be recorded. */
+static enum reason commit_grant(struct request *request, enum request_grant_mode mode)
 {
 	Twokey__V1__Record record;
 	struct record_times times;
@@ -268,14 +264,35 @@ bool request_grant(struct request *request, enum request_grant_mode mode)
 	    ERR_OK) {
 		log_event(LOG_ERROR, "a grant could not be recorded", "error", err.text, NULL);
 		finish(request, REASON_LEDGER_UNAVAILABLE, NULL);
-		return false;
+		return REASON_LEDGER_UNAVAILABLE;
 	}
-	if (commit.refusal != REASON_NONE) {
-		request_refuse(request, commit.refusal);
-		return false;
+	if (commit.refusal == REASON_NONE)
+		request->record = commit.index;
+	return commit.refusal;
+}
+
+/* The order of decisions and restrictions: server/restricting.h. */
+static enum reason commit_unrestricted(struct request *request, enum request_grant_mode mode)
+{
+	struct restricting *restrictions = request->deployment->restrictions;
+	unsigned entered = restricting_enter(restrictions);
+	enum reason reason = look_again(request);
+	if (reason == REASON_NONE)
+		reason = commit_grant(request, mode);
+	if (reason == REASON_NONE) {
+		restricting_await(restrictions);
+		reason = look_again(request);
 	}
-	request->record = commit.index;
-	return !request->transaction || still_unrestricted(request);
+	restricting_leave(restrictions, entered);
+	return reason;
+}
+
+bool request_grant(struct request *request, enum request_grant_mode mode)
+{
+	enum reason reason = request->transaction ? commit_unrestricted(request, mode) : commit_grant(request, mode);
+	if (reason != REASON_NONE && !request->finished)
+		request_refuse(request, reason);
+	return reason == REASON_NONE;
 }
 
 ProtobufCMessage *request_receive(struct request *request, const ProtobufCMessageDescriptor *type)

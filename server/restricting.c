@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "common/log.h"
 #include "server/restriction_record.h"
@@ -10,16 +11,21 @@
 
 /* A start reads at most about so many records behind the last snapshot: a fraction of a second. */
 #define SNAPSHOT_RECORDS 100000
+#define PAUSE_NS         100000
 
 struct restricting {
 	struct restricting_options options;
 	struct restrictions *state;
-	pthread_mutex_t changing;   /* one change at a time; held while it is written */
-	_Atomic(bool) announced;    /* a change is being written */
-	_Atomic(bool) unknown;      /* the outcome of one is not known */
-	struct audit_position read; /* under `changing`: what the state is known to be derived from */
-	uint64_t snapshot;          /* "": records at the last snapshot */
-	bool told;                  /* the log was told that snapshots fail */
+	pthread_mutex_t changing; /* one change at a time; held while it is written */
+	_Atomic(bool) announced;  /* a change is being written; false again under `waiting` */
+	pthread_mutex_t waiting;
+	pthread_cond_t written;      /* no longer announced */
+	_Atomic(unsigned) phase;     /* grows with every change that has been applied */
+	_Atomic(unsigned) inside[2]; /* grants being committed, by the phase they entered in */
+	_Atomic(bool) unknown;       /* the outcome of one is not known */
+	struct audit_position read;  /* under `changing`: what the state is known to be derived from */
+	uint64_t snapshot;           /* "": records at the last snapshot */
+	bool told;                   /* the log was told that snapshots fail */
 };
 
 static bool apply_record(uint64_t index, struct span bytes, void *user)
@@ -118,17 +124,26 @@ static enum err_code derive(struct restricting *restricting, struct err *err)
 	return code;
 }
 
+static void restricting_free(struct restricting *restricting)
+{
+	restrictions_free(restricting->state);
+	pthread_cond_destroy(&restricting->written);
+	pthread_mutex_destroy(&restricting->waiting);
+	pthread_mutex_destroy(&restricting->changing);
+	free(restricting);
+}
+
 enum err_code restricting_open(const struct restricting_options *options, struct restricting **ret, struct err *err)
 {
 	struct restricting *restricting = xcalloc(1, sizeof *restricting);
 	restricting->options = *options;
 	restricting->state = restrictions_new();
 	pthread_mutex_init(&restricting->changing, NULL);
+	pthread_mutex_init(&restricting->waiting, NULL);
+	pthread_cond_init(&restricting->written, NULL);
 	enum err_code code = derive(restricting, err);
 	if (code != ERR_OK) {
-		restrictions_free(restricting->state);
-		pthread_mutex_destroy(&restricting->changing);
-		free(restricting);
+		restricting_free(restricting);
 		return code;
 	}
 	*ret = restricting;
@@ -140,9 +155,7 @@ void restricting_close(struct restricting *restricting)
 	if (!restricting)
 		return;
 	write_snapshot(restricting);
-	restrictions_free(restricting->state);
-	pthread_mutex_destroy(&restricting->changing);
-	free(restricting);
+	restricting_free(restricting);
 }
 
 struct restrictions *restricting_state(struct restricting *restricting)
@@ -166,12 +179,51 @@ bool restricting_moved(const struct restricting *restricting, uint64_t seen)
 	return atomic_load(&restricting->unknown) || restrictions_generation(restricting->state) != seen;
 }
 
+/* As rules_take: who finds the phase unchanged after having counted itself is waited for by whoever changes it. */
+unsigned restricting_enter(struct restricting *restricting)
+{
+	unsigned phase = atomic_load(&restricting->phase);
+	for (;;) {
+		atomic_fetch_add(&restricting->inside[phase & 1], 1);
+		unsigned now = atomic_load(&restricting->phase);
+		if (now == phase)
+			return phase;
+		atomic_fetch_sub(&restricting->inside[phase & 1], 1);
+		phase = now;
+	}
+}
+
+void restricting_leave(struct restricting *restricting, unsigned entered)
+{
+	atomic_fetch_sub(&restricting->inside[entered & 1], 1);
+}
+
 void restricting_await(struct restricting *restricting)
 {
 	if (!atomic_load(&restricting->announced))
 		return;
-	pthread_mutex_lock(&restricting->changing);
-	pthread_mutex_unlock(&restricting->changing);
+	pthread_mutex_lock(&restricting->waiting);
+	while (atomic_load(&restricting->announced))
+		pthread_cond_wait(&restricting->written, &restricting->waiting);
+	pthread_mutex_unlock(&restricting->waiting);
+}
+
+/* The change has been applied, or has failed: whoever waits looks again. */
+static void denounce(struct restricting *restricting)
+{
+	pthread_mutex_lock(&restricting->waiting);
+	atomic_store(&restricting->announced, false);
+	pthread_cond_broadcast(&restricting->written);
+	pthread_mutex_unlock(&restricting->waiting);
+}
+
+/* Each of them is inside for one flush of the log. */
+static void await_grants(struct restricting *restricting)
+{
+	const struct timespec pause = {.tv_nsec = PAUSE_NS};
+	unsigned phase = atomic_fetch_add(&restricting->phase, 1);
+	while (atomic_load(&restricting->inside[phase & 1]) != 0)
+		nanosleep(&pause, NULL);
 }
 
 /* ---- changes ---- */
@@ -211,7 +263,8 @@ static enum reason commit_locked(struct restricting *restricting, const struct r
 	} else if (code != ERR_INVALID) {
 		atomic_store(&restricting->unknown, true);
 	}
-	atomic_store(&restricting->announced, false);
+	denounce(restricting);
+	await_grants(restricting);
 	return code == ERR_OK ? REASON_NONE : code == ERR_INVALID ? REASON_INTERNAL : REASON_LEDGER_UNAVAILABLE;
 }
 

@@ -3,11 +3,14 @@
  *
  * How changes and decisions are ordered. Both are records of one log; a decision must honour every change whose record
  * stands before its own, and a change must be durable before it takes effect. A change is announced, committed, and
- * applied in memory, in this order. A decision looks at the restrictions, commits its grant, and then looks again
- * whether anything has changed or is announced, and waits for what is announced (one flush of the log). If the change's
- * record stands before the grant's, it was announced before the grant was committed; so the second look sees it, and
- * the grant is taken back before anything is served. If it stands behind, the transfer that the grant began sees it as
- * any running transfer does: by the generation, within a fraction of a second.
+ * applied in memory, in this order, and then waits until every grant that was being committed meanwhile is decided;
+ * only then it is answered, and the next one may begin. A grant enters, looks at the restrictions, is committed, waits
+ * for a change that is announced (one flush of the log), looks again, and leaves. So:
+ * - what was applied before it entered, the first look sees;
+ * - at most one change is applied while it is inside; if that one's record stands before the grant's, it was announced
+ *   before the grant was committed, so the second look sees it, and the grant is taken back before anything is served;
+ * - what stands behind it, the transfer that the grant began sees as any running transfer does: by the generation,
+ *   within a fraction of a second.
  *
  * When a change could not be seen to become durable (the disk fails), nobody knows whether it holds. Until the log can
  * be written and read again, every decision is LEDGER_UNAVAILABLE and transfers are cut: a lockdown stops everything
@@ -41,8 +44,11 @@ enum reason restricting_check(struct restricting *restricting, const struct rest
                               uint64_t *ret_seen);
 /* Is there anything new since that check? Two loads. */
 bool restricting_moved(const struct restricting *restricting, uint64_t seen);
-/* Waits for a change that is being written, if there is one. */
+/* Around the commit of a grant. A look belongs behind restricting_enter; restricting_await, which waits for a change
+ * that is being written, and another look belong before restricting_leave. */
+unsigned restricting_enter(struct restricting *restricting);
 void restricting_await(struct restricting *restricting);
+void restricting_leave(struct restricting *restricting, unsigned entered);
 
 /* Judges, records and applies one change, one at a time. `record` says who and how (a record as request_record makes
  * it); what and why are filled in from the change. LEDGER_UNAVAILABLE: the outcome is not known yet. */

@@ -17,6 +17,7 @@ static void free_store(struct store *base)
 	free(store->bucket);
 	free(store->sse);
 	s3_places_done(&store->places);
+	s3_abandon_done(&store->abandon);
 	free(store->bucket_path);
 	free(store->object_path);
 	free(store);
@@ -83,6 +84,7 @@ enum err_code store_open_s3(const struct s3_options *options, struct store **ret
 	store->bucket_path = options->path_style ? xasprintf("/%s", store->bucket) : xstrdup("/");
 	store->object_path = options->path_style ? xasprintf("/%s/", store->bucket) : xstrdup("/");
 	atomic_store(&store->retry_tokens, S3_RETRY_TOKENS);
+	s3_abandon_init(&store->abandon);
 	struct http_options http = {
 	    .ca_file = options->ca_file,
 	    .proxy = options->proxy,

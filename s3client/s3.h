@@ -10,6 +10,13 @@
 #include "s3client/s3_xml.h"
 #include "s3client/store.h"
 
+/* Multipart uploads that are still to be ended: s3_abandon.c. */
+struct s3_abandon {
+	pthread_mutex_t lock;
+	struct s3_abandoned *list;
+	unsigned n;
+};
+
 struct s3_store {
 	struct store base;
 	char *bucket, *sse;
@@ -20,6 +27,7 @@ struct s3_store {
 	const struct clock *clock;
 	_Atomic int64_t clock_offset_ms; /* S3's clock minus ours, as far as it had to be learnt */
 	_Atomic int retry_tokens;        /* what is left for retries */
+	struct s3_abandon abandon;
 	struct http_pool *pool;
 	struct credentials *credentials;
 };
@@ -90,6 +98,18 @@ enum err_code s3_check(struct store *store, struct err *err);
 enum err_code s3_head(struct store *store, const char *key, const char *version_id, struct store_object *ret,
                       struct err *err);
 enum err_code s3_remove(struct store *store, const char *key, const char *version_id, struct err *err);
+
+/* ---- s3_abandon.c ---- */
+
+void s3_abandon_init(struct s3_abandon *abandon);
+void s3_abandon_done(struct s3_abandon *abandon);
+/* ERR_OK too when there is no such upload (any more). */
+must_check enum err_code s3_abort_upload(struct s3_store *store, const char *key, const char *upload_id,
+                                         const struct store_cancel *cancel, struct err *err);
+/* Remembers an upload, to be ended with the next s3_abandon_now. */
+void s3_abandon_later(struct s3_store *store, const char *key, const char *upload_id);
+/* Ends what is remembered, until S3 fails. */
+void s3_abandon_now(struct s3_store *store, const struct store_cancel *cancel);
 
 /* ---- s3_list.c, s3_sweep.c, s3_get.c, s3_put.c ---- */
 

@@ -83,6 +83,8 @@ static enum err_code send_part(struct s3_upload *upload, struct err *err)
 		code = err_set(err, ERR_CORRUPT, 0, "UploadPart: S3 gave the part no ETag");
 	if (code == ERR_OK)
 		remember(upload, etag, digest);
+	if (reply.uncertain)
+		upload->loose = true;
 	s3_reply_done(&reply);
 	return code;
 }
@@ -193,15 +195,7 @@ void s3_multipart_abort(struct s3_upload *upload)
 	/* Not the caller's cancellation: that may be why we are here. */
 	int64_t until_us = clock_monotonic_us() + ABORT_MS * 1000;
 	struct store_cancel cancel = {.cancelled = past, .user = &until_us};
-	const struct sigv4_pair query = {"uploadId", upload->upload_id};
-	struct s3_call call = {.operation = "AbortMultipartUpload",
-	                       .method = "DELETE",
-	                       .key = upload->put.key,
-	                       .query = &query,
-	                       .n_query = 1,
-	                       .cancel = &cancel};
-	struct s3_reply reply = {0};
-	enum err_code ignored = s3_send(upload->store, &call, &reply, NULL);
-	(void)ignored;
-	s3_reply_done(&reply);
+	const char *key = upload->put.key;
+	if (s3_abort_upload(upload->store, key, upload->upload_id, &cancel, NULL) != ERR_OK || upload->loose)
+		s3_abandon_later(upload->store, key, upload->upload_id);
 }

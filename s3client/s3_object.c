@@ -109,5 +109,7 @@ enum err_code s3_check(struct store *store, struct err *err)
 	struct s3_reply reply = {0};
 	enum err_code code = s3_send(s3_of(store), &call, &reply, err);
 	s3_reply_done(&reply);
+	if (code == ERR_OK)
+		s3_abandon_now(s3_of(store), NULL);
 	return code;
 }

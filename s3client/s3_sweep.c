@@ -69,19 +69,10 @@ static enum err_code learn_identity(struct sweep *sweep, const char *key, struct
 
 static enum err_code remove_upload(struct sweep *sweep, const struct s3_open_upload *entry, struct err *err)
 {
-	const struct sigv4_pair query = {"uploadId", entry->upload_id};
-	struct s3_call call = {.operation = "AbortMultipartUpload",
-	                       .method = "DELETE",
-	                       .key = entry->key,
-	                       .query = &query,
-	                       .n_query = 1,
-	                       .cancel = sweep->cancel};
-	struct s3_reply reply = {0};
-	enum err_code code = s3_send(sweep->store, &call, &reply, err);
-	s3_reply_done(&reply);
+	enum err_code code = s3_abort_upload(sweep->store, entry->key, entry->upload_id, sweep->cancel, err);
 	if (code == ERR_OK)
 		sweep->removed++;
-	return code == ERR_NOT_FOUND ? ERR_OK : code;
+	return code;
 }
 
 static enum err_code look_at(struct sweep *sweep, const struct s3_open_upload *entry, struct err *err)

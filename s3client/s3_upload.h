@@ -18,6 +18,7 @@ struct s3_upload {
 	uint64_t total;   /* bytes written */
 
 	char *upload_id; /* NULL: no multipart upload is open */
+	bool loose;      /* an attempt to send a part broke off: S3 may still be at work on it */
 	struct s3_sent_part *sent;
 	unsigned n_sent, cap_sent;
 };

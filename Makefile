@@ -44,12 +44,18 @@ system: test-tools ## real binaries with real tokens, clients and a real S3 serv
 	@tools/build.sh dev
 	@tools/build.sh release
 	tools/system-tests.sh
+	TWOKEY_TOKEN=cloudhsm tools/system-tests.sh test_grpcurl.py test_dsse.py test_python_client.py test_custody.py
 
-torture: test-tools ## the long ones: a million random rule decisions, 200 kills under load
+torture: test-tools ## the long ones: a million random rule decisions, a token in a storm, 200 kills under load, all on a CloudHSM-like token
 	@tools/build.sh dev
 	@tools/build.sh release
 	TWOKEY_TORTURE=1 ctest --preset dev --no-tests=error -R '^policy/test_property/'
+	TWOKEY_TORTURE=1 TWOKEY_STORM_S=60 ctest --preset dev --no-tests=error -R '^hsm/test_(storm|faults)/'
+	@tools/build.sh tsan
+	TWOKEY_STORM_S=60 TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp halt_on_error=1 second_deadlock_stack=1" \
+		ctest --preset tsan --no-tests=error -R '^hsm/test_storm/'
 	TWOKEY_TORTURE=1 tools/system-tests.sh -m torture
+	TWOKEY_TOKEN=cloudhsm tools/system-tests.sh
 
 bench: test-tools ## how fast: co-signatures per second, bytes per second
 	@tools/build.sh release

@@ -201,6 +201,8 @@ enum err_code hsm_pin_read(const char *source, const char *what, struct secret *
 
 /* login.c */
 enum err_code hsm_login(struct hsm *hsm, struct err *err);
+/* The same when it may be needed, and without anybody to type a PIN. By one thread at a time. */
+enum err_code hsm_login_again(struct hsm *hsm, struct err *err);
 /* Fails with CKR_USER_NOT_LOGGED_IN, which is worth a retry, when the token has logged us out: private objects would
  * seem not to exist. */
 enum err_code hsm_login_check(struct hsm_session *session, struct err *err);

@@ -168,7 +168,7 @@ static enum err_code bring_back(struct hsm *hsm, struct err *err)
 	if (code == ERR_OK)
 		code = step(hsm, find_token, err);
 	if (code == ERR_OK)
-		code = step(hsm, hsm_login, err);
+		code = step(hsm, hsm_login_again, err);
 	if (code != ERR_OK)
 		return code;
 	atomic_fetch_add(&hsm->generation, 1);

@@ -54,14 +54,11 @@ static enum err_code send_pin(struct hsm *hsm, struct hsm_session *session, stru
 
 enum err_code hsm_login(struct hsm *hsm, struct err *err)
 {
-	hsm_session_free(hsm->login);
-	hsm->login = NULL;
 	enum err_code code = hsm_session_new(hsm, &hsm->login, err);
 	return code == ERR_OK ? send_pin(hsm, hsm->login, err) : code;
 }
 
-/* By one thread at a time. */
-static enum err_code log_in_again(struct hsm *hsm, struct err *err)
+enum err_code hsm_login_again(struct hsm *hsm, struct err *err)
 {
 	if (logged_in(hsm->login))
 		return ERR_OK;
@@ -108,7 +105,7 @@ enum err_code hsm_recover(struct hsm *hsm, unsigned generation, int64_t deadline
 		return err_set(err, ERR_UNAVAILABLE, 0, "the token does not answer to a login");
 	if (atomic_load(&hsm->generation) == generation) {
 		hsm_pool_drop_idle(hsm);
-		code = log_in_again(hsm, err);
+		code = hsm_login_again(hsm, err);
 		if (code == ERR_OK)
 			atomic_fetch_add(&hsm->generation, 1);
 	}

@@ -137,6 +137,20 @@ static void test_typed_pin_is_not_asked_for_again(void **state)
 	assert_non_null(strstr(err.text, "restart"));
 }
 
+/* Nor by the thread that brings a lost token back. */
+static void test_typed_pin_is_not_asked_for_by_the_keeper(void **state)
+{
+	(void)state;
+	free(hsm->pin_source);
+	hsm->pin_source = xstrdup("prompt");
+	hsm_keeper_open(hsm, &(struct err){.text = "a test"});
+	int64_t until = clock_monotonic_us() + 5000000;
+	do
+		assert_err(hsm_check(hsm, &err), ERR_UNAVAILABLE);
+	while (!strstr(err.text, "restart") && clock_monotonic_us() < until);
+	assert_non_null(strstr(err.text, "restart"));
+}
+
 static void destroy(const struct hsm_key *key)
 {
 	struct hsm_session *session = NULL;
@@ -214,6 +228,7 @@ HARNESS_MAIN(setup, teardown, cmocka_unit_test(test_logged_out),
              cmocka_unit_test(test_logged_out_token_is_not_an_empty_one), cmocka_unit_test(test_all_sessions_closed),
              cmocka_unit_test(test_stale_handle_only), cmocka_unit_test(test_operation_left_active),
              cmocka_unit_test(test_refused_pin_is_not_sent_again), cmocka_unit_test(test_pin_file_gone_and_back),
-             cmocka_unit_test(test_typed_pin_is_not_asked_for_again), cmocka_unit_test(test_key_gone),
+             cmocka_unit_test(test_typed_pin_is_not_asked_for_again),
+             cmocka_unit_test(test_typed_pin_is_not_asked_for_by_the_keeper), cmocka_unit_test(test_key_gone),
              cmocka_unit_test(test_key_replaced), cmocka_unit_test(test_token_directory_gone),
              cmocka_unit_test(test_what_return_values_mean))

@@ -69,6 +69,7 @@ static void stop(unsigned requests)
 #define OK_EMPTY  "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 0\r\n\r\n"
 #define OK_HELLO  "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 5\r\n\r\nhello"
 #define ERROR_500 "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+#define ERROR_403 "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 #define ERROR_503                                                                                                      \
 	"HTTP/1.1 503 Slow Down\r\nConnection: close\r\n\r\n<Error><Code>SlowDown</Code><Message>m</Message></Error>"
 #define ERROR_412                                                                                                      \
@@ -523,6 +524,27 @@ static void test_failed_part_aborts_the_upload(void **state)
 	stop(5);
 }
 
+/* S3 asks for another abort when a part may have been under way; and what fails is tried again. */
+static void test_uploads_are_ended_later(void **state)
+{
+	(void)state;
+	START({CREATED, FAULT_CLOSE}, {ERROR_500, FAULT_KEEP}, {ERROR_500, FAULT_KEEP}, {ERROR_500, FAULT_KEEP},
+	      {ERROR_500, FAULT_KEEP}, {ERROR_500, FAULT_KEEP}, {ERROR_500, FAULT_KEEP}, /* three times in vain */
+	      {OK_EMPTY, FAULT_KEEP}, {ERROR_403, FAULT_KEEP},                           /* a check, and not yet */
+	      {OK_EMPTY, FAULT_KEEP}, {GONE, FAULT_KEEP},                                /* another */
+	      {OK_EMPTY, FAULT_KEEP});
+	struct err err = {0};
+	assert_err(put_two_parts(NULL), ERR_UNAVAILABLE);
+	assert_int_equal(s3_of(store)->abandon.n, 1);
+	for (int i = 0; i < 3; i++)
+		assert_ok(store_check(store, &err), err);
+	assert_int_equal(s3_of(store)->abandon.n, 0);
+	static const unsigned deletes[] = {4, 5, 6, 8, 10};
+	for (size_t i = 0; i < sizeof deletes / sizeof deletes[0]; i++)
+		expect_request(deletes[i], "DELETE /bucket/key?uploadId=id%2F1%2B2 HTTP/1.1\r\n");
+	stop(12);
+}
+
 static void test_vanished_upload_is_not_a_missing_object(void **state)
 {
 	(void)state;
@@ -912,14 +934,15 @@ HARNESS_MAIN(
     cmocka_unit_test(test_lost_answer_of_our_own_put), cmocka_unit_test(test_lost_answer_and_anothers_object),
     cmocka_unit_test(test_first_412_is_final), cmocka_unit_test(test_conflict_is_retried),
     cmocka_unit_test(test_two_parts), cmocka_unit_test(test_failed_part_aborts_the_upload),
-    cmocka_unit_test(test_vanished_upload_is_not_a_missing_object), cmocka_unit_test(test_error_in_a_200_is_retried),
-    cmocka_unit_test(test_error_in_a_200_is_an_error), cmocka_unit_test(test_empty_200_is_no_completion),
-    cmocka_unit_test(test_bad_lists), cmocka_unit_test(test_keys_on_the_wire),
-    cmocka_unit_test(test_signed_headers_on_the_wire), cmocka_unit_test(test_proxies_of_the_environment_are_not_used),
-    cmocka_unit_test(test_redirects_are_not_followed), cmocka_unit_test(test_another_region_is_signed_for),
-    cmocka_unit_test(test_a_bucket_does_not_wander), cmocka_unit_test(test_hosts_of_aws_follow_the_region),
-    cmocka_unit_test(test_retries_run_out), cmocka_unit_test(test_success_brings_retries_back),
-    cmocka_unit_test(test_one_connection_for_many_requests), cmocka_unit_test(test_dead_kept_connection_is_replaced),
-    cmocka_unit_test(test_clock_is_learnt_from_a_refusal), cmocka_unit_test(test_clock_is_not_learnt_from_anything),
+    cmocka_unit_test(test_uploads_are_ended_later), cmocka_unit_test(test_vanished_upload_is_not_a_missing_object),
+    cmocka_unit_test(test_error_in_a_200_is_retried), cmocka_unit_test(test_error_in_a_200_is_an_error),
+    cmocka_unit_test(test_empty_200_is_no_completion), cmocka_unit_test(test_bad_lists),
+    cmocka_unit_test(test_keys_on_the_wire), cmocka_unit_test(test_signed_headers_on_the_wire),
+    cmocka_unit_test(test_proxies_of_the_environment_are_not_used), cmocka_unit_test(test_redirects_are_not_followed),
+    cmocka_unit_test(test_another_region_is_signed_for), cmocka_unit_test(test_a_bucket_does_not_wander),
+    cmocka_unit_test(test_hosts_of_aws_follow_the_region), cmocka_unit_test(test_retries_run_out),
+    cmocka_unit_test(test_success_brings_retries_back), cmocka_unit_test(test_one_connection_for_many_requests),
+    cmocka_unit_test(test_dead_kept_connection_is_replaced), cmocka_unit_test(test_clock_is_learnt_from_a_refusal),
+    cmocka_unit_test(test_clock_is_not_learnt_from_anything),
     cmocka_unit_test(test_token_is_asked_once_a_day_and_after_a_denial),
     cmocka_unit_test(test_nothing_is_sent_unsigned))

@@ -6,6 +6,7 @@
 #define PART_BYTES_DEFAULT ((uint64_t)8 << 20)
 #define PART_BYTES_MIN     ((uint64_t)5 << 20)
 #define PART_BYTES_MAX     ((uint64_t)1 << 30)
+#define BACKGROUND_PARTS   16U
 #define CONNECT_TIMEOUT_MS 5000
 #define STALL_TIMEOUT_MS   30000
 
@@ -84,6 +85,7 @@ enum err_code store_open_s3(const struct s3_options *options, struct store **ret
 	store->bucket_path = options->path_style ? xasprintf("/%s", store->bucket) : xstrdup("/");
 	store->object_path = options->path_style ? xasprintf("/%s/", store->bucket) : xstrdup("/");
 	atomic_store(&store->retry_tokens, S3_RETRY_TOKENS);
+	store->jobs_max = options->background_parts ? options->background_parts : BACKGROUND_PARTS;
 	s3_abandon_init(&store->abandon);
 	struct http_options http = {
 	    .ca_file = options->ca_file,

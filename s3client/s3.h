@@ -27,6 +27,8 @@ struct s3_store {
 	const struct clock *clock;
 	_Atomic int64_t clock_offset_ms; /* S3's clock minus ours, as far as it had to be learnt */
 	_Atomic int retry_tokens;        /* what is left for retries */
+	atomic_int jobs;                 /* buffers of parts in the background, of all uploads */
+	unsigned jobs_max;
 	struct s3_abandon abandon;
 	struct http_pool *pool;
 	struct credentials *credentials;

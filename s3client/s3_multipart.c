@@ -1,12 +1,10 @@
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/text.h"
 #include "s3client/s3_upload.h"
 #include "s3client/xml.h"
 
-#define ABORT_MS       ((int64_t)10000) /* clean-up after a failure does not hold its caller for longer */
-#define ETAG_BYTES_MAX 256
+#define ABORT_MS ((int64_t)10000) /* clean-up after a failure does not hold its caller for longer */
 
 /* To the caller it is the object that is found or not found: an upload that vanished is none of its business. */
 static enum err_code fail_gone(enum err_code code, struct err *err)
@@ -39,7 +37,8 @@ enum err_code s3_multipart_open(struct s3_upload *upload, struct err *err)
 	return code;
 }
 
-static void remember(struct s3_upload *upload, const char *etag, const uint8_t sha256[32])
+/* Room for one more; its ETag comes when it is sent. */
+static unsigned next_number(struct s3_upload *upload)
 {
 	if (upload->n_sent == upload->cap_sent) {
 		unsigned cap = upload->cap_sent ? upload->cap_sent * 2 : 16;
@@ -50,54 +49,24 @@ static void remember(struct s3_upload *upload, const char *etag, const uint8_t s
 		upload->sent = sent;
 		upload->cap_sent = cap;
 	}
-	struct s3_sent_part *part = &upload->sent[upload->n_sent++];
-	part->etag = xstrdup(etag);
-	memcpy(part->sha256, sha256, sizeof part->sha256);
+	return ++upload->n_sent;
 }
 
-static enum err_code send_part(struct s3_upload *upload, struct err *err)
-{
-	struct span body = span_of(upload->part.data, upload->part.len);
-	uint8_t digest[32];
-	text_sha256(body, digest);
-	autobuf struct buf sha256 = {0};
-	text_base64(span_of(digest, sizeof digest), &sha256);
-	char number[16];
-	snprintf(number, sizeof number, "%u", upload->n_sent + 1);
-	const struct sigv4_pair query[] = {{"partNumber", number}, {"uploadId", upload->upload_id}};
-	const struct sigv4_pair header = {"x-amz-checksum-sha256", buf_cstr(&sha256)};
-	struct s3_call call = {.operation = "UploadPart",
-	                       .method = "PUT",
-	                       .key = upload->put.key,
-	                       .query = query,
-	                       .n_query = 2,
-	                       .headers = &header,
-	                       .n_headers = 1,
-	                       .body = body,
-	                       .sha256 = digest,
-	                       .cancel = upload->put.cancel};
-	struct s3_reply reply = {0};
-	enum err_code code = s3_send(upload->store, &call, &reply, err);
-	const char *etag = code == ERR_OK ? http_header(reply.exchange, "etag") : NULL;
-	if (code == ERR_OK && (!etag || !etag[0] || strlen(etag) > ETAG_BYTES_MAX))
-		code = err_set(err, ERR_CORRUPT, 0, "UploadPart: S3 gave the part no ETag");
-	if (code == ERR_OK)
-		remember(upload, etag, digest);
-	if (reply.uncertain)
-		upload->loose = true;
-	s3_reply_done(&reply);
-	return code;
-}
-
-enum err_code s3_multipart_send(struct s3_upload *upload, struct err *err)
+enum err_code s3_multipart_send(struct s3_upload *upload, bool last, struct err *err)
 {
 	if (upload->n_sent == S3_PARTS_MAX)
 		return err_set(err, ERR_EXHAUSTED, 0, "an S3 object has at most %u parts", S3_PARTS_MAX);
 	enum err_code code = upload->upload_id ? ERR_OK : s3_multipart_open(upload, err);
+	struct s3_part_job *job = &upload->jobs[upload->n_sent % S3_JOBS];
 	if (code == ERR_OK)
-		code = send_part(upload, err);
-	if (code == ERR_OK)
-		part_clear(&upload->part);
+		code = s3_part_job_wait(upload, job, err);
+	if (code == ERR_OK) {
+		s3_part_job_start(upload, job, next_number(upload), !last);
+		if (last)
+			code = s3_part_jobs_wait(upload, err);
+		else if (!job->threaded)
+			code = s3_part_job_wait(upload, job, err);
+	}
 	return fail_gone(code, err);
 }
 
@@ -192,6 +161,7 @@ static bool past(void *user)
 
 void s3_multipart_abort(struct s3_upload *upload)
 {
+	s3_part_jobs_stop(upload);
 	/* Not the caller's cancellation: that may be why we are here. */
 	int64_t until_us = clock_monotonic_us() + ABORT_MS * 1000;
 	struct store_cancel cancel = {.cancelled = past, .user = &until_us};

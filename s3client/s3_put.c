@@ -114,6 +114,7 @@ enum err_code s3_upload_begin(struct store *store, const struct store_put *put, 
 	struct s3_upload *upload = xcalloc(1, sizeof *upload);
 	upload->base.ops = store->ops;
 	upload->store = s3_of(store);
+	atomic_init(&upload->stop, false);
 	put_copy_init(&upload->put, put);
 	*ret = &upload->base;
 	return ERR_OK;
@@ -126,7 +127,7 @@ static enum err_code write_some(struct s3_upload *upload, struct span bytes, siz
 	if (upload->part.len < limit)
 		return part_append(&upload->part, limit, bytes, ret_taken, err);
 	*ret_taken = 0;
-	return s3_multipart_send(upload, err);
+	return s3_multipart_send(upload, false, err);
 }
 
 enum err_code s3_upload_write(struct store_upload *base, struct span bytes, struct err *err)
@@ -151,7 +152,7 @@ enum err_code s3_upload_commit(struct store_upload *base, struct store_object *r
 	struct s3_upload *upload = (struct s3_upload *)base;
 	if (!upload->upload_id)
 		return put_object(upload, ret, err);
-	enum err_code code = s3_multipart_send(upload, err);
+	enum err_code code = s3_multipart_send(upload, true, err);
 	return code == ERR_OK ? s3_multipart_complete(upload, ret, err) : code;
 }
 
@@ -160,6 +161,7 @@ void s3_upload_abort(struct store_upload *base)
 	struct s3_upload *upload = (struct s3_upload *)base;
 	if (upload->upload_id)
 		s3_multipart_abort(upload);
+	s3_part_jobs_done(upload);
 	for (unsigned i = 0; i < upload->n_sent; i++)
 		free(upload->sent[i].etag);
 	free(upload->sent);

@@ -91,10 +91,13 @@ struct s3_options {
 	const char *endpoint; /* "https://s3.eu-central-1.amazonaws.com" or "http://127.0.0.1:7070"; no path */
 	const char *region;
 	const char *bucket;
-	bool path_style;             /* https://host/bucket/key instead of https://bucket.host/key */
-	const char *ca_file;         /* PEM; NULL: the system's */
-	const char *sse;             /* NULL, "AES256" or "aws:kms": asked of S3 on every PUT */
-	uint64_t part_bytes;         /* size of a multipart part; 0: 8 MiB; at least 5 MiB */
+	bool path_style;     /* https://host/bucket/key instead of https://bucket.host/key */
+	const char *ca_file; /* PEM; NULL: the system's */
+	const char *sse;     /* NULL, "AES256" or "aws:kms": asked of S3 on every PUT */
+	uint64_t part_bytes; /* size of a multipart part; 0: 8 MiB; at least 5 MiB */
+	/* Parts that are sent while the next is being filled, of all uploads together: what they cost in memory. 0: 16; 1
+	 * when each part has to be there before the next is taken. At most 2 of one upload. */
+	unsigned background_parts;
 	unsigned connect_timeout_ms; /* 0: 5000 */
 	unsigned stall_timeout_ms;   /* no byte for this long ends a request; 0: 30000 */
 	const char *proxy;           /* "http://host:port": CONNECT for https endpoints; NULL: none */

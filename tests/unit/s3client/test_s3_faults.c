@@ -37,6 +37,7 @@ static struct s3_options options(void)
 	                           .bucket = "bucket",
 	                           .path_style = true,
 	                           .part_bytes = (uint64_t)5 << 20,
+	                           .background_parts = 1,
 	                           .stall_timeout_ms = 400,
 	                           .connect_timeout_ms = 2000,
 	                           .credentials = credentials,

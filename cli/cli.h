@@ -48,6 +48,15 @@ must_check int cli_connect(struct cli_connection *connection);
 void cli_disconnect(struct cli_connection *connection);
 int64_t cli_deadline_ms(const struct cli_connection *connection);
 
+/* ---- provisioning ---- */
+
+struct secret;
+
+/* One line from file:PATH or - (stdin), straight into locked memory. */
+must_check enum err_code cli_read_secret(const char *source, struct secret **ret, struct err *err);
+/* Where public keys go: `given`, else the configuration's folder. Owned by the caller. */
+char *cli_folder(const char *given, const char *config_path);
+
 /* ---- telling a person ---- */
 
 /* "twokey: ..." on stderr; the exit code that fits. */

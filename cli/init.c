@@ -8,8 +8,7 @@
 #include "common/text.h"
 #include "server/server.h"
 
-#define SECRETS_MAX  16
-#define SECRET_BYTES 512 /* no AWS secret is longer than 128 */
+#define SECRETS_MAX 16
 
 struct options {
 	const char *config, *out;
@@ -52,32 +51,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
-/* One line from a file or stdin, straight into locked memory. */
-static enum err_code read_secret(const char *source, struct secret **ret, struct err *err)
-{
-	const bool from_stdin = strcmp(source, "-") == 0;
-	if (!from_stdin && strncmp(source, "file:", 5) != 0)
-		return err_set(err, ERR_INVALID, 0, "a secret comes from file:PATH or -, not from %s", source);
-	FILE *in = from_stdin ? stdin : fopen(source + 5, "re");
-	if (!in)
-		return err_set(err, ERR_NOT_FOUND, 0, "%s cannot be read", source);
-	setvbuf(in, NULL, _IONBF, 0);
-	struct secret *secret = secret_new(SECRET_BYTES);
-	size_t len = fread(secret_bytes(secret), 1, SECRET_BYTES, in);
-	if (!from_stdin)
-		fclose(in);
-	const uint8_t *end = memchr(secret_bytes(secret), '\n', len);
-	if (end)
-		len = (size_t)(end - secret_bytes(secret));
-	if (len == 0 || len == SECRET_BYTES) {
-		secret_free(secret);
-		return err_set(err, ERR_INVALID, 0, "%s holds no secret access key: one line is expected", source);
-	}
-	secret_truncate(secret, len);
-	*ret = secret;
-	return ERR_OK;
-}
-
 static void tell(const char *line, void *user)
 {
 	(void)user;
@@ -92,13 +65,10 @@ static enum err_code provision(const struct options *given, const struct config 
 	for (size_t i = 0; code == ERR_OK && i < given->n_specs; i++) {
 		char *equals = strchr(given->specs[i], '=');
 		*equals = 0;
-		code = read_secret(equals + 1, &owned[i], err);
+		code = cli_read_secret(equals + 1, &owned[i], err);
 		secrets[i] = (struct server_secret){.bucket = given->specs[i], .secret = owned[i]};
 	}
-	const char *slash = strrchr(config->path, '/');
-	autofree char *folder = given->out ? xstrdup(given->out)
-	                        : slash    ? xstrndup(config->path, (size_t)(slash - config->path))
-	                                   : xstrdup(".");
+	autofree char *folder = cli_folder(given->out, config->path);
 	if (code == ERR_OK)
 		code = server_init(config, folder, secrets, given->n_specs, tell, NULL, err);
 	for (size_t i = 0; i < given->n_specs; i++)

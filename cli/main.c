@@ -11,7 +11,7 @@ static const struct {
 } commands[] = {
     {"serve", cli_serve, "run a deployment: a vendor or a gatekeeper"},
     {"init", cli_init, "make the keys that a deployment's token lacks"},
-    {"key", cli_key, "list the keys in a token"},
+    {"key", cli_key, "look at keys, and replace them while serving"},
     {"status", cli_status, "is a deployment serving?"},
     {"authorize", cli_authorize, "vendor: sign a transaction"},
     {"cosign", cli_cosign, "gatekeeper: add the second signature"},

@@ -133,13 +133,18 @@ enum err_code bucket_open(const struct config_bucket *config, struct hsm *hsm, s
 	return code;
 }
 
+bool bucket_is_behind(const struct bucket *bucket, struct keys *keys)
+{
+	unsigned current;
+	if (!bucket->secret)
+		return false;
+	keys_current(keys, bucket->secret, &current);
+	return current != bucket->secret_generation;
+}
+
 enum err_code bucket_follow_keys(struct bucket *bucket, struct hsm *hsm, struct keys *keys, struct err *err)
 {
-	unsigned wanted;
-	if (!bucket->secret)
-		return ERR_OK;
-	keys_current(keys, bucket->secret, &wanted);
-	if (wanted == bucket->secret_generation)
+	if (!bucket_is_behind(bucket, keys))
 		return ERR_OK;
 	if (bucket->n_old_stores == BUCKET_STORES_MAX)
 		return err_set(err, ERR_EXHAUSTED, 0, "bucket %s: too many changes of credentials in one run; restart",

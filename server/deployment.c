@@ -150,6 +150,11 @@ void deployment_close(struct deployment *deployment)
 enum err_code deployment_follow_keys(struct deployment *deployment, struct err *err)
 {
 	enum err_code code = ERR_OK;
+	bool behind = false;
+	for (size_t i = 0; i < deployment->n_buckets; i++)
+		behind |= bucket_is_behind(&deployment->buckets[i], deployment->keys);
+	if (!behind)
+		return ERR_OK; /* does not wait for an operator who is trying a key */
 	keys_lock_changes(deployment->keys);
 	for (size_t i = 0; code == ERR_OK && i < deployment->n_buckets; i++)
 		code = bucket_follow_keys(&deployment->buckets[i], deployment->hsm, deployment->keys, err);

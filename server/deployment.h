@@ -21,9 +21,9 @@
 /* A guarded bucket: where its objects are and which KEKs wrap their data keys. */
 struct bucket {
 	const struct config_bucket *config;
-	_Atomic(struct store *) store; /* another one when the credentials change; whoever has it may go on with it */
-	struct key_line *kek, *secret; /* secret: S3 with a secret in the token, else NULL */
-	unsigned secret_generation;    /* of the store */
+	_Atomic(struct store *) store;       /* another one when the credentials change; whoever has it may go on with it */
+	struct key_line *kek, *secret;       /* secret: S3 with a secret in the token, else NULL */
+	_Atomic(unsigned) secret_generation; /* of the store */
 	struct store *old_stores[BUCKET_STORES_MAX];
 	size_t n_old_stores;
 };

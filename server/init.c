@@ -1,96 +1,22 @@
 /* Provisioning: what a deployment's token must hold, made when it is missing. */
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-#include <stdio.h>
 
-#include "common/text.h"
-#include "server/server.h"
-
-struct provision {
-	const struct config *config;
-	const char *folder;
-	struct hsm *hsm;
-	void (*tell)(const char *line, void *user);
-	void *user;
-};
-
-static void tell(const struct provision *provision, const char *what, const char *name, const char *more)
-{
-	char line[512];
-	snprintf(line, sizeof line, "%s %s%s%s", what, name, more[0] ? ": " : "", more);
-	provision->tell(line, provision->user);
-}
-
-/* Finds a key, or makes it and finds it. `make` gets the label that the URI names. */
-static enum err_code ensure_key(const struct provision *provision, enum hsm_key_kind kind, const char *uri,
-                                enum err_code (*make)(struct hsm *hsm, const char *label, struct err *err),
-                                struct hsm_key **ret, struct err *err)
-{
-	char label[128];
-	enum err_code code = hsm_uri_object(uri, label, sizeof label, err);
-	if (code != ERR_OK)
-		return code;
-	code = hsm_key_find(provision->hsm, kind, uri, ret, err);
-	if (code == ERR_OK)
-		tell(provision, "there is already", label, hsm_key_id(*ret));
-	if (code != ERR_NOT_FOUND)
-		return code;
-	code = make(provision->hsm, label, err);
-	if (code == ERR_OK)
-		code = hsm_key_find(provision->hsm, kind, uri, ret, err);
-	if (code == ERR_OK)
-		tell(provision, "made", label, hsm_key_id(*ret));
-	return code;
-}
-
-static enum err_code write_public(const struct provision *provision, const struct hsm_key *key, const char *use,
-                                  struct err *err)
-{
-	const struct span spki = hsm_key_spki(key);
-	const unsigned char *at = spki.ptr;
-	EVP_PKEY *public = d2i_PUBKEY(NULL, &at, (long)spki.len);
-	BIO *bio = BIO_new(BIO_s_mem());
-	char *pem = NULL;
-	long len = 0;
-	if (public && bio && PEM_write_bio_PUBKEY(bio, public))
-		len = BIO_get_mem_data(bio, &pem);
-	enum err_code code = err_set(err, ERR_INTERNAL, 0, "the public key of %s cannot be written as PEM", use);
-	if (len > 0) {
-		autofree char *path = xasprintf("%s/%s.%s.pem", provision->folder, provision->config->name, use);
-		code = text_write_file(path, span_of(pem, (size_t)len), 0644, err);
-		if (code == ERR_OK)
-			tell(provision, "wrote", path, "");
-	}
-	BIO_free(bio);
-	EVP_PKEY_free(public);
-	return code;
-}
+#include "server/provision.h"
 
 static enum err_code ensure_signing_key(const struct provision *provision, const char *uri, const char *use,
                                         struct err *err)
 {
 	struct hsm_key *key = NULL;
-	enum err_code code = ensure_key(provision, HSM_KEY_SIGN, uri, hsm_generate_ec, &key, err);
-	return code == ERR_OK ? write_public(provision, key, use, err) : code;
-}
-
-/* SigV4's first HMAC key is "AWS4" and the secret (SigV4, "Task 3: calculate the signature"). */
-static struct secret *with_prefix(const struct secret *secret)
-{
-	const struct span bytes = secret_span(secret);
-	struct secret *value = secret_new(4 + bytes.len);
-	memcpy(secret_bytes(value), "AWS4", 4);
-	memcpy(secret_bytes(value) + 4, bytes.ptr, bytes.len);
-	return value;
+	enum err_code code = provision_key(provision, HSM_KEY_SIGN, uri, hsm_generate_ec, &key, err);
+	return code == ERR_OK ? provision_write_public(provision, key, use, err) : code;
 }
 
 /* The token cannot be asked for its secret, but an HMAC tells whether it is the one that was given. */
 static enum err_code check_same(struct hsm_key *key, const struct secret *given, const char *label, struct err *err)
 {
 	static const char probe[] = "twokey: is this the same secret?";
-	autosecret struct secret *value = with_prefix(given);
+	autosecret struct secret *value = provision_s3_value(given);
 	const struct span bytes = secret_span(value);
 	uint8_t in_token[32], of_given[32];
 	enum err_code code = hsm_hmac(key, span_str(probe), in_token, err);
@@ -124,17 +50,17 @@ static enum err_code ensure_secret(const struct provision *provision, const stru
 	if (code == ERR_OK && given)
 		code = check_same(key, given, label, err);
 	if (code == ERR_OK)
-		tell(provision, "there is already", label, "");
+		provision_tell(provision, "there is already", label, "");
 	if (code != ERR_NOT_FOUND)
 		return code;
 	if (!given) {
-		tell(provision, "missing", label, "give it with --s3-secret BUCKET=file:PATH");
+		provision_tell(provision, "missing", label, "give it with --s3-secret BUCKET=file:PATH");
 		return ERR_OK;
 	}
-	autosecret struct secret *value = with_prefix(given);
+	autosecret struct secret *value = provision_s3_value(given);
 	code = hsm_import_hmac(provision->hsm, label, value, err);
 	if (code == ERR_OK)
-		tell(provision, "imported", label, "");
+		provision_tell(provision, "imported", label, "");
 	return code;
 }
 
@@ -142,7 +68,7 @@ static enum err_code ensure_bucket(const struct provision *provision, const stru
                                    const struct secret *given, struct err *err)
 {
 	struct hsm_key *kek = NULL;
-	enum err_code code = ensure_key(provision, HSM_KEY_AES, bucket->kek, hsm_generate_aes, &kek, err);
+	enum err_code code = provision_key(provision, HSM_KEY_AES, bucket->kek, hsm_generate_aes, &kek, err);
 	if (code != ERR_OK || bucket->store != CONFIG_S3)
 		return code;
 	if (bucket->credentials == CONFIG_TOKEN)

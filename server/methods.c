@@ -31,6 +31,10 @@ static const struct {
     {METHOD_POLICY_REMOVE_USER, svc_policy_remove_user, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
     {METHOD_POLICY_LOCKDOWN, svc_policy_lockdown, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
     {METHOD_POLICY_LIST_RESTRICTIONS, svc_policy_list_restrictions, UNARY_MAX, true, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_KEY_LIST, svc_key_list, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_KEY_COUNT, svc_key_count, UNARY_MAX, true, CONFIG_GATEKEEPER},
+    {METHOD_KEY_USE, svc_key_use, UNARY_MAX, true, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_KEY_RETIRE, svc_key_retire, UNARY_MAX, true, CONFIG_VENDOR | CONFIG_GATEKEEPER},
 };
 
 #define N_METHODS (sizeof methods / sizeof methods[0])

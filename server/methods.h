@@ -5,6 +5,7 @@
 
 #include "server/deployment.h"
 #include "twokey/v1/gatekeeper.pb-c.h"
+#include "twokey/v1/key.pb-c.h"
 #include "twokey/v1/policy.pb-c.h"
 
 #define METHOD_AUTHORIZE    "/twokey.v1.Gatekeeper/Authorize"
@@ -27,6 +28,11 @@
 #define METHOD_POLICY_LOCKDOWN          "/twokey.v1.Policy/Lockdown"
 #define METHOD_POLICY_LIST_RESTRICTIONS "/twokey.v1.Policy/ListRestrictions"
 
+#define METHOD_KEY_LIST   "/twokey.v1.Key/List"
+#define METHOD_KEY_COUNT  "/twokey.v1.Key/Count"
+#define METHOD_KEY_USE    "/twokey.v1.Key/Use"
+#define METHOD_KEY_RETIRE "/twokey.v1.Key/Retire"
+
 #define METHODS_MAX 32
 
 void svc_authorize(struct rpc_call *call, void *user);
@@ -47,6 +53,10 @@ void svc_policy_add_user(struct rpc_call *call, void *user);
 void svc_policy_remove_user(struct rpc_call *call, void *user);
 void svc_policy_lockdown(struct rpc_call *call, void *user);
 void svc_policy_list_restrictions(struct rpc_call *call, void *user);
+void svc_key_list(struct rpc_call *call, void *user);
+void svc_key_count(struct rpc_call *call, void *user);
+void svc_key_use(struct rpc_call *call, void *user);
+void svc_key_retire(struct rpc_call *call, void *user);
 
 /* Fills the table for this deployment's role, ended by a NULL path. */
 void methods_table(struct deployment *deployment, struct rpc_method table[METHODS_MAX]);

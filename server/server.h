@@ -21,4 +21,14 @@ must_check enum err_code server_init(const struct config *config, const char *fo
                                      const struct server_secret *secrets, size_t n_secrets,
                                      void (*tell)(const char *line, void *user), void *user, struct err *err);
 
+/* Makes the next generation of a key beside the ones that are there (S3: imports it), writes its public key, and tells
+ * what is to be done next. A running server takes no notice before it is told to use it. */
+struct server_key_new {
+	const char *role; /* "transaction", "audit", "kek", "s3" */
+	const char *bucket, *folder;
+	const struct secret *secret; /* s3 only: the AWS secret access key, without "AWS4" */
+};
+must_check enum err_code server_key_new(const struct config *config, const struct server_key_new *wanted,
+                                        void (*tell)(const char *line, void *user), void *user, struct err *err);
+
 #endif

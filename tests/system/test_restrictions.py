@@ -421,7 +421,7 @@ def test_no_grant_behind_a_revocation(system, boss, auditor, stored):
     workers = [threading.Thread(target=load) for _ in range(4)]
     for worker in workers:
         worker.start()
-    for _ in range(15):
+    for _ in range(60):
         first = boss.revoke(object="a/two")
         spans.append((first, boss.reinstate(object="a/two")))
     stop.set()

@@ -81,7 +81,8 @@ static int teardown(void **state)
 static void begin(void)
 {
 	atomic_store(&stop_now, false);
-	begun.value = ended.value = 0;
+	flag_add(&begun, -flag_value(&begun));
+	flag_add(&ended, -flag_value(&ended));
 }
 
 static void test_a_receive_that_waits_is_stopped_and_says_why(void **state)

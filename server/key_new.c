@@ -94,7 +94,7 @@ static enum err_code make_next(const struct provision *provision, size_t role, c
                                const struct secret *secret, struct err *err)
 {
 	char first[KEY_LABEL_MAX - 8], label[KEY_LABEL_MAX];
-	unsigned generation;
+	unsigned generation = 0;
 	enum err_code code = hsm_uri_object(uri, first, sizeof first, err);
 	if (code == ERR_OK)
 		code = next_generation(provision->hsm, roles[role].kind, uri, first, &generation, err);

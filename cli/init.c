@@ -82,7 +82,8 @@ int cli_init(int argc, char **argv)
 	cli_parse(options, parse, NULL,
 	          "Makes the keys that a deployment's token lacks (the token itself must be initialised), imports S3 "
 	          "secrets, and writes "
-	          "the public keys NAME.transaction.pem and NAME.audit.pem. Safe to repeat.",
+	          "the public keys NAME.transaction.pem and NAME.audit.pem, and NAME.tls.csr when `tls.key` is in the "
+	          "token. Safe to repeat.",
 	          NULL, &given, argc, argv);
 	struct config config;
 	struct err err = {0};

@@ -12,6 +12,17 @@ static enum err_code ensure_signing_key(const struct provision *provision, const
 	return code == ERR_OK ? provision_write_public(provision, key, use, err) : code;
 }
 
+/* A file is somebody else's to make. */
+static enum err_code ensure_tls_key(const struct provision *provision, struct err *err)
+{
+	const char *uri = provision->config->tls.key;
+	struct hsm_key *key = NULL;
+	if (strncmp(uri, "pkcs11:", 7) != 0)
+		return ERR_OK;
+	enum err_code code = provision_key(provision, HSM_KEY_SIGN, uri, hsm_generate_ec, &key, err);
+	return code == ERR_OK ? provision_csr(provision, key, err) : code;
+}
+
 /* The token cannot be asked for its secret, but an HMAC tells whether it is the one that was given. */
 static enum err_code check_same(struct hsm_key *key, const struct secret *given, const char *label, struct err *err)
 {
@@ -109,6 +120,8 @@ enum err_code server_init(const struct config *config, const char *folder, const
 		code = ensure_signing_key(&provision, config->keys.transaction, "transaction", err);
 	if (code == ERR_OK)
 		code = ensure_signing_key(&provision, config->keys.audit, "audit", err);
+	if (code == ERR_OK)
+		code = ensure_tls_key(&provision, err);
 	for (size_t i = 0; code == ERR_OK && i < config->buckets.n; i++) {
 		const struct config_bucket *bucket = config_bucket(config, i);
 		code = ensure_bucket(&provision, bucket, given_for(bucket, secrets, n_secrets), err);

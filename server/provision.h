@@ -25,6 +25,8 @@ must_check enum err_code provision_key(const struct provision *provision, enum h
 /* Writes FOLDER/NAME.USE.pem. */
 must_check enum err_code provision_write_public(const struct provision *provision, const struct hsm_key *key,
                                                 const char *use, struct err *err);
+/* Writes FOLDER/NAME.tls.csr, a certificate request signed by the key; says so when the key is no EC key. */
+must_check enum err_code provision_csr(const struct provision *provision, struct hsm_key *key, struct err *err);
 /* SigV4's first HMAC key is "AWS4" and the secret (SigV4, "Task 3: calculate the signature"). */
 struct secret *provision_s3_value(const struct secret *secret);
 

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Measures the release build: every bench_* program, then the service as its clients see it. Numbers are of this machine,
-# at this moment; compare them within one run. Arguments go to bench/service.py.
+# Measures the release build: every bench_* program, then the service as its clients see it, then what it costs
+# between a client and an S3 server. Numbers are of this machine,
+# at this moment; compare them within one run. Arguments go to bench/service.py and bench/s3.py.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -15,4 +16,6 @@ done
 echo "== service"
 export PATH="$root/build/tools/bin:$PATH" PYTHONDONTWRITEBYTECODE=1
 build/tools/venv/bin/python3 bench/service.py --binary build/release/twokey --folder "$folder" "$@"
+echo "== S3"
+build/tools/venv/bin/python3 bench/s3.py --binary build/release/twokey --folder "$folder" "$@"
 rm -rf "$folder"

@@ -65,7 +65,7 @@ class Versitygw:
     def client(self):
         return boto3.client("s3", endpoint_url=self.endpoint, region_name=REGION, aws_access_key_id=ACCESS,
                             aws_secret_access_key=SECRET, verify=str(self.ca),
-                            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}))
+                            config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, retries={"max_attempts": 1}))
 
     def make_bucket(self, name):
         self.client().create_bucket(Bucket=name)

@@ -9,6 +9,9 @@
 #include "tests/unit/harness.h"
 #include "tests/unit/softhsm.h"
 
+#ifndef TEST_SHIM /* CMake says where it is */
+#define TEST_SHIM "libp11shim.so"
+#endif
 #define NSS_MODULE "/usr/lib/x86_64-linux-gnu/libsoftokn3.so"
 #define NSS_URI    "pkcs11:token=NSS%20Certificate%20DB"
 

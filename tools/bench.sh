@@ -1,7 +1,7 @@
 #!/bin/sh
-# Measures the release build: every bench_* program, then the service as its clients see it, then what it costs
-# between a client and an S3 server. Numbers are of this machine,
-# at this moment; compare them within one run. Arguments go to bench/service.py and bench/s3.py.
+# Measures the release build: every bench_* program, then the service as its clients see it, then what it costs between
+# a client and an S3 server. Numbers are of this machine, at this moment; compare them within one run. Arguments go to
+# bench/service.py and bench/s3.py.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD

@@ -30,7 +30,7 @@ struct config_bucket {
 	char *endpoint, *region, *bucket, *access_key_id, *ca_file, *sse, *proxy;
 	bool path_style;
 	uint64_t stall_timeout; /* seconds; 0: the default */
-	int credentials; /* enum config_credentials */
+	int credentials;        /* enum config_credentials */
 	struct {
 		char *trust_anchor, *profile, *role, *certificate, *key, *session_name, *endpoint;
 		uint64_t duration; /* seconds; 0: the default */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,29 +51,60 @@ static ssize_t read_chunk(int fd, uint8_t *out)
 	return (ssize_t)have;
 }
 
-/* Sends the file. *ret_server: the server has ended the call, and its status says why. */
-static int send_chunks(struct rpc_stream *stream, int fd, const char *path, uint64_t size, bool *ret_server)
+struct sending {
+	struct rpc_stream *stream;
+	EVP_MD_CTX *hash;
+	uint64_t sent;
+	bool ended; /* the server has ended the call, and its status says why */
+};
+
+static void send_chunk(struct sending *sending, struct buf *chunk)
+{
+	autobuf struct buf head = {0};
+	struct err err = {0};
+	EVP_DigestUpdate(sending->hash, chunk->data, chunk->len);
+	sending->sent += chunk->len;
+	pb_append_bytes_header(&head, CHUNK_FIELD, chunk->len);
+	sending->ended = rpc_stream_send(sending->stream, buf_span(&head), chunk, &err) != ERR_OK;
+}
+
+/* Sends the file. */
+static int send_chunks(struct sending *sending, int fd, const char *path, uint64_t size)
 {
 	struct cli_progress progress;
 	cli_progress_init(&progress, "storing", size);
-	uint64_t sent = 0;
 	int code = CLI_OK;
-	while (code == CLI_OK && !*ret_server) {
-		autobuf struct buf chunk = {0}, head = {0};
+	while (code == CLI_OK && !sending->ended) {
+		autobuf struct buf chunk = {0};
 		ssize_t got = read_chunk(fd, buf_reserve(&chunk, CHUNK_BYTES));
 		if (got < 0)
 			code = unreadable(path);
 		if (got <= 0)
 			break;
 		chunk.len = (size_t)got;
-		pb_append_bytes_header(&head, CHUNK_FIELD, chunk.len);
-		struct err err = {0};
-		*ret_server = rpc_stream_send(stream, buf_span(&head), &chunk, &err) != ERR_OK;
-		sent += (uint64_t)got;
-		cli_progress_show(&progress, sent);
+		send_chunk(sending, &chunk);
+		cli_progress_show(&progress, sending->sent);
 	}
 	cli_progress_end(&progress);
 	return code;
+}
+
+/* Says that this was all, and closes our side. */
+static void send_tail(struct sending *sending)
+{
+	uint8_t sha256[32];
+	EVP_DigestFinal_ex(sending->hash, sha256, NULL);
+	Twokey__V1__StoreTail tail = TWOKEY__V1__STORE_TAIL__INIT;
+	tail.bytes = sending->sent;
+	tail.sha256 = (ProtobufCBinaryData){sizeof sha256, sha256};
+	Twokey__V1__StoreRequest request = TWOKEY__V1__STORE_REQUEST__INIT;
+	request.part_case = TWOKEY__V1__STORE_REQUEST__PART_TAIL;
+	request.tail = &tail;
+	autobuf struct buf bytes = {0};
+	pb_pack(&request.base, &bytes);
+	struct err err = {0};
+	sending->ended = rpc_stream_send(sending->stream, buf_span(&bytes), NULL, &err) != ERR_OK ||
+	                 rpc_stream_half_close(sending->stream, &err) != ERR_OK;
 }
 
 static int take_response(struct cli_use *use, struct rpc_stream *stream)
@@ -104,16 +136,20 @@ static int store(struct cli_use *use, int fd, uint64_t size)
 	int code = cli_open_stream(&use->connection, "/twokey.v1.Gatekeeper/Store", &request.base, false, &stream);
 	if (code != CLI_OK)
 		return code;
-	bool ended = false;
-	code = send_chunks(stream, fd, use->file, size, &ended);
+	struct sending sending = {.stream = stream, .hash = EVP_MD_CTX_new()};
+	EVP_DigestInit_ex(sending.hash, EVP_sha256(), NULL);
+	code = send_chunks(&sending, fd, use->file, size);
 	if (code != CLI_OK) {
-		/* Never half-closed: the gatekeeper leaves nothing behind. */
+		/* Without its tail: the gatekeeper leaves nothing behind. */
+		EVP_MD_CTX_free(sending.hash);
 		rpc_stream_cancel(stream);
 		rpc_stream_free(stream);
 		return code;
 	}
-	struct err err = {0};
-	if (!ended && rpc_stream_half_close(stream, &err) == ERR_OK)
+	if (!sending.ended)
+		send_tail(&sending);
+	EVP_MD_CTX_free(sending.hash);
+	if (!sending.ended)
 		code = take_response(use, stream);
 	int status = cli_end_stream(stream);
 	return status == CLI_OK ? code : status;

@@ -41,6 +41,7 @@
 	X(OBJECT_CORRUPT, CORRUPT, "the stored object failed verification")                                                \
 	X(RANGE_INVALID, INVALID, "the byte range lies outside the object")                                                \
 	X(CONTENT_MISMATCH, PRECONDITION, "the content is not what the transaction promised")                              \
+	X(UPLOAD_INCOMPLETE, INVALID, "the upload ended without its tail; nothing was stored")                             \
 	X(TOKEN_UNAVAILABLE, UNAVAILABLE, "the token cannot be used right now")                                            \
 	X(LEDGER_UNAVAILABLE, UNAVAILABLE, "the record cannot be written right now")                                       \
 	X(CLOCK_IN_DOUBT, UNAVAILABLE, "the clock cannot be trusted right now")                                            \

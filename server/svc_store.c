@@ -6,6 +6,7 @@
 #include "server/transfer.h"
 
 #define CHUNK_FIELD      2 /* StoreRequest.chunk */
+#define TAIL_BUDGET      ((size_t)64 << 10)
 #define CONTENT_TYPE_MAX 256
 #define CONTENT_TYPE     "application/octet-stream"
 
@@ -100,28 +101,70 @@ static enum reason write_chunk(struct storing *storing, struct span chunk)
 	return code == ERR_OK ? REASON_NONE : request_reason_of(request, code);
 }
 
-/* Everything up to the client's half-close. */
-static enum reason pump(struct storing *storing)
+/* What the client says it has sent is what has arrived. */
+static enum reason check_tail(struct storing *storing, const Twokey__V1__StoreTail *tail)
 {
 	struct request *request = storing->transfer.request;
+	transfer_hash(&storing->transfer);
+	const uint8_t *sha256 = storing->transfer.sha256;
+	if (tail->bytes == storing->transfer.bytes &&
+	    (tail->sha256.len == 0 || (tail->sha256.len == 32 && memcmp(tail->sha256.data, sha256, 32) == 0)))
+		return REASON_NONE;
+	err_set(&request->detail, ERR_PRECONDITION, 0, "what arrived is not what the tail says was sent");
+	return REASON_CONTENT_MISMATCH;
+}
+
+/* A message that is no chunk: the tail, or a mistake. */
+static enum reason take_tail(struct storing *storing, struct span message)
+{
+	struct request *request = storing->transfer.request;
+	ProtobufCMessage *unpacked = NULL;
+	enum reason reason = REASON_MALFORMED;
+	if (pb_unpack(&twokey__v1__store_request__descriptor, message, PB_LENIENT, TAIL_BUDGET, &unpacked,
+	              &request->detail) == ERR_OK) {
+		const Twokey__V1__StoreRequest *last = (const Twokey__V1__StoreRequest *)unpacked;
+		if (last->part_case == TWOKEY__V1__STORE_REQUEST__PART_TAIL)
+			reason = check_tail(storing, last->tail);
+		else
+			err_set(&request->detail, ERR_INVALID, 0, "a chunk or the tail was expected");
+	}
+	pb_free(unpacked);
+	return reason;
+}
+
+/* One message. *ret_end: the client has half-closed. */
+static enum reason receive(struct storing *storing, struct buf *message, bool *ret_end)
+{
+	struct request *request = storing->transfer.request;
+	enum err_code code = rpc_recv(request->call, message, ret_end, &request->detail);
+	if (code == ERR_EXHAUSTED)
+		return REASON_TOO_LARGE;
+	return code == ERR_OK ? REASON_NONE : request_reason_of(request, ERR_CANCELLED);
+}
+
+/* Everything up to the tail and the half-close after it. An end alone proves nothing: a stream that was cut may look
+ * like one that its client has closed. */
+static enum reason pump(struct storing *storing)
+{
 	autobuf struct buf message = {0};
+	bool whole = false;
 	for (;;) {
 		bool end = false;
-		enum err_code code = rpc_recv(request->call, &message, &end, &request->detail);
-		if (code == ERR_EXHAUSTED)
-			return REASON_TOO_LARGE;
-		if (code != ERR_OK)
-			return request_reason_of(request, ERR_CANCELLED);
-		if (end)
-			return REASON_NONE;
-		struct span chunk;
-		if (!pb_single_bytes_field(buf_span(&message), CHUNK_FIELD, &chunk)) {
-			err_set(&request->detail, ERR_INVALID, 0, "a chunk was expected");
-			return REASON_MALFORMED;
-		}
-		enum reason reason = write_chunk(storing, chunk);
+		enum reason reason = receive(storing, &message, &end);
 		if (reason != REASON_NONE)
 			return reason;
+		if (end)
+			return whole ? REASON_NONE : REASON_UPLOAD_INCOMPLETE;
+		struct span chunk;
+		if (whole)
+			reason = REASON_MALFORMED; /* nothing follows the tail */
+		else if (pb_single_bytes_field(buf_span(&message), CHUNK_FIELD, &chunk))
+			reason = write_chunk(storing, chunk);
+		else
+			reason = take_tail(storing, buf_span(&message));
+		if (reason != REASON_NONE)
+			return reason;
+		whole = storing->transfer.hashed; /* by the tail */
 	}
 }
 

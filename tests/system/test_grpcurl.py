@@ -92,7 +92,8 @@ def test_the_main_job(grpcurl):
     assert len(cosigned["signatures"]) == 2 and cosigned["payload"] == proposal["payload"]
 
     messages = [{"head": {"envelope": cosigned, "contentType": "text/plain"}},
-                {"chunk": base64.b64encode(data[:5]).decode()}, {"chunk": base64.b64encode(data[5:]).decode()}]
+                {"chunk": base64.b64encode(data[:5]).decode()}, {"chunk": base64.b64encode(data[5:]).decode()},
+                {"tail": {"bytes": len(data)}}]
     stream = "\n".join(json.dumps(message) for message in messages).encode()
     stored = answer(grpcurl("gatekeeper", "twokey.v1.Gatekeeper/Store", body=stream))
     assert stored["bytes"] == str(len(data))

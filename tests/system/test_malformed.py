@@ -189,6 +189,11 @@ STREAMS = {
     "a chunk first": ["chunk"],
     "a head twice": ["head", "head"],
     "a head after chunks": ["head", "chunk", "head"],
+    "no tail": ["head", "chunk"],
+    "a tail that counts otherwise": ["head", "chunk", "short tail"],
+    "a tail of other content": ["head", "chunk", "other tail"],
+    "a chunk after the tail": ["head", "chunk", "tail", "chunk"],
+    "two tails": ["head", "chunk", "tail", "tail"],
     "an empty message after the head": ["head", b""],
     "junk after the head": ["head", b"\xff\xff\xff"],
     "an oversized chunk": ["head", "big"],
@@ -202,9 +207,13 @@ def test_store_streams_out_of_order(system, client, what):
     pb = client.pb
     made = {"head": pb.StoreRequest(head=pb.StoreHead(envelope=envelope)).SerializeToString(),
             "chunk": pb.StoreRequest(chunk=b"x" * 1000).SerializeToString(),
+            "tail": pb.StoreRequest(tail=pb.StoreTail(bytes=1000)).SerializeToString(),
+            "short tail": pb.StoreRequest(tail=pb.StoreTail(bytes=999)).SerializeToString(),
+            "other tail": pb.StoreRequest(tail=pb.StoreTail(bytes=1000, sha256=bytes(32))).SerializeToString(),
             "big": pb.StoreRequest(chunk=bytes(2 * MI)).SerializeToString()}
     refusal = answer(client.raw_stream, path("Store"), [made.get(word, word) for word in STREAMS[what]])
-    assert refusal is not None and refusal.code in (S.INVALID_ARGUMENT, S.RESOURCE_EXHAUSTED), refusal
+    assert refusal is not None, "it was taken"
+    assert refusal.code in (S.INVALID_ARGUMENT, S.RESOURCE_EXHAUSTED, S.FAILED_PRECONDITION), refusal
     refusal = answer(system.get, client, key)
     assert refusal and refusal.reason == "OBJECT_NOT_FOUND"
 

@@ -109,8 +109,12 @@ class Client:
     def _store_messages(self, envelope, chunks, proof, content_type):
         head = self.pb.StoreHead(envelope=envelope, proof=proof, content_type=content_type)
         yield self.pb.StoreRequest(head=head)
+        sent, digest = 0, hashlib.sha256()
         for chunk in chunks:
+            sent += len(chunk)
+            digest.update(chunk)
             yield self.pb.StoreRequest(chunk=chunk)
+        yield self.pb.StoreRequest(tail=self.pb.StoreTail(bytes=sent, sha256=digest.digest()))
 
     @refusing
     def store(self, envelope, data, proof=None, content_type=""):

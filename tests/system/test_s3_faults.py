@@ -39,7 +39,6 @@ class Between:
                   "access_key_id": s3.ACCESS, "path_style": True, "stall_timeout": STALL_TIMEOUT}
         self.proxy.faulty = False
         self.system = make_system(store=self.gateway, gatekeeper={"buckets": [bucket]})
-        self.proxy.faulty = True
 
     def stop(self):
         self.proxy.stop()
@@ -134,6 +133,7 @@ def test_nothing_is_lost_and_nothing_left(between):
     model.sure["faults/first"] = b"x"
     pid = system.gatekeeper.daemon.pid
     before = descriptors(pid)
+    between.proxy.faulty = True
     start = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         for future in [pool.submit(work, between, client, model, range(worker, TRANSFERS, WORKERS), worker)

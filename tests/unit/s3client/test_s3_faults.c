@@ -713,6 +713,45 @@ static void test_proxies_of_the_environment_are_not_used(void **state)
 	stop(1);
 }
 
+/* Through a configured proxy: it is told the whole address, S3 its own name. */
+static void test_a_configured_proxy_is_used(void **state)
+{
+	(void)state;
+	START({OK_EMPTY, FAULT_KEEP});
+	struct s3_options with = options();
+	with.proxy = endpoint;
+	with.endpoint = "http://s3.example.test:8080";
+	struct store *other = NULL;
+	struct err err = {0};
+	assert_ok(store_open_s3(&with, &other, &err), err);
+	assert_ok(store_remove(other, "key", NULL, &err), err);
+	store_free(other);
+	expect_request(0, "DELETE http://s3.example.test:8080/bucket/key HTTP/1.1\r\n");
+	assert_non_null(strstr(server.heads[0], "\r\nHost: s3.example.test:8080\r\n"));
+	stop(1);
+}
+
+static void test_an_endpoint_may_be_ipv6(void **state)
+{
+	(void)state;
+	descriptors = open_descriptors();
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (probe < 0 || bind(probe, (struct sockaddr *)&address, sizeof address) != 0)
+		exit(77); /* no IPv6 here */
+	close(probe);
+	static const struct fault_step steps[] = {{OK_EMPTY, FAULT_KEEP}};
+	fault_start_ipv6(&server, steps, 1);
+	snprintf(endpoint, sizeof endpoint, "http://[::1]:%d", server.port);
+	struct s3_options with = options();
+	struct err err = {0};
+	assert_ok(store_open_s3(&with, &store, &err), err);
+	assert_ok(put_hello(true, &err), err);
+	autofree char *host = xasprintf("\r\nHost: [::1]:%d\r\n", server.port);
+	assert_non_null(strstr(server.heads[0], host));
+	stop(1);
+}
+
 /* The address of a redirect is never gone to; the region that S3 names is signed for, once. */
 static void test_another_region_is_signed_for(void **state)
 {
@@ -940,6 +979,7 @@ HARNESS_MAIN(
     cmocka_unit_test(test_empty_200_is_no_completion), cmocka_unit_test(test_bad_lists),
     cmocka_unit_test(test_keys_on_the_wire), cmocka_unit_test(test_signed_headers_on_the_wire),
     cmocka_unit_test(test_proxies_of_the_environment_are_not_used), cmocka_unit_test(test_redirects_are_not_followed),
+    cmocka_unit_test(test_a_configured_proxy_is_used), cmocka_unit_test(test_an_endpoint_may_be_ipv6),
     cmocka_unit_test(test_another_region_is_signed_for), cmocka_unit_test(test_a_bucket_does_not_wander),
     cmocka_unit_test(test_hosts_of_aws_follow_the_region), cmocka_unit_test(test_retries_run_out),
     cmocka_unit_test(test_success_brings_retries_back), cmocka_unit_test(test_one_connection_for_many_requests),

@@ -64,6 +64,9 @@ struct rpc_server_options {
  * certificates; ERR_UNAVAILABLE: the address cannot be bound. */
 must_check enum err_code rpc_server_start(const struct rpc_server_options *options, struct rpc_server **ret,
                                           struct err *err);
+/* Would it start? Checks the options, the address's form and the certificates; binds nothing. rpc_server_start's
+ * errors. */
+must_check enum err_code rpc_server_check(const struct rpc_server_options *options, struct err *err);
 /* The port that was bound. */
 unsigned rpc_server_port(const struct rpc_server *server);
 /* Health of grpc.health.v1: service "" and every listed service; NOT_SERVING until told. Watchers are told. */

@@ -325,6 +325,18 @@ enum err_code rpc_server_start(const struct rpc_server_options *options, struct 
 	return ERR_OK;
 }
 
+enum err_code rpc_server_check(const struct rpc_server_options *options, struct err *err)
+{
+	struct rpc_address address;
+	enum err_code code = rpc_address_parse(options->listen, &address, err);
+	if (code != ERR_OK)
+		return code;
+	struct rpc_server *server = server_new(options);
+	code = prepare(server, options, err);
+	server_free(server);
+	return code;
+}
+
 unsigned rpc_server_port(const struct rpc_server *server)
 {
 	return server->port;

@@ -47,22 +47,12 @@ static enum err_code record_event(struct server *server, Twokey__V1__Event event
 	return audit_commit(server->deployment->audit, &record, NULL, &commit, err);
 }
 
-static enum err_code start(struct server *server, struct err *err)
+/* Borrows from the server. */
+static struct rpc_server_options rpc_options(struct server *server)
 {
 	const struct config *config = server->config;
-	enum err_code code = deployment_open(config, &server->deployment, err);
-	if (code == ERR_OK)
-		code = deployment_open_ledger(server->deployment, err);
-	if (code != ERR_OK)
-		return code;
-	code = record_event(server, TWOKEY__V1__EVENT__EVENT_START, "twokey " TWOKEY_VERSION, err);
-	if (code != ERR_OK)
-		return code;
-	code = reload_record_start(server->deployment, err);
-	if (code != ERR_OK)
-		return code;
 	methods_table(server->deployment, server->methods);
-	const struct rpc_server_options options = {
+	return (struct rpc_server_options){
 	    .listen = config->listen,
 	    .tls = {.certificate = config->tls.certificate,
 	            .key = config->tls.key,
@@ -78,6 +68,23 @@ static enum err_code start(struct server *server, struct err *err)
 	    .max_calls = (unsigned)config->limits.max_calls,
 	    .max_streams = (unsigned)config->limits.max_streams,
 	};
+}
+
+static enum err_code start(struct server *server, struct err *err)
+{
+	const struct config *config = server->config;
+	enum err_code code = deployment_open(config, &server->deployment, err);
+	if (code == ERR_OK)
+		code = deployment_open_ledger(server->deployment, err);
+	if (code != ERR_OK)
+		return code;
+	code = record_event(server, TWOKEY__V1__EVENT__EVENT_START, "twokey " TWOKEY_VERSION, err);
+	if (code != ERR_OK)
+		return code;
+	code = reload_record_start(server->deployment, err);
+	if (code != ERR_OK)
+		return code;
+	const struct rpc_server_options options = rpc_options(server);
 	return rpc_server_start(&options, &server->rpc, err);
 }
 
@@ -159,8 +166,14 @@ enum err_code server_run(const struct config *config, struct err *err)
 
 enum err_code server_check(const struct config *config, struct err *err)
 {
-	struct deployment *deployment = NULL;
-	enum err_code code = deployment_open(config, &deployment, err);
-	deployment_close(deployment);
+	rpc_init();
+	struct server server = {.config = config};
+	enum err_code code = deployment_open(config, &server.deployment, err);
+	if (code == ERR_OK) {
+		const struct rpc_server_options options = rpc_options(&server);
+		code = rpc_server_check(&options, err);
+	}
+	deployment_close(server.deployment);
+	rpc_shutdown();
 	return code;
 }

@@ -8,7 +8,7 @@
  * first thing, in a process with one thread: signals are blocked for all threads that follow. */
 must_check enum err_code server_run(const struct config *config, struct err *err);
 
-/* Opens everything but the ledger and the network, and closes it again: works beside a running server. */
+/* Checks everything but the ledger, and binds nothing: works beside a running server. */
 must_check enum err_code server_check(const struct config *config, struct err *err);
 
 /* Makes what is missing in the token: transaction and audit keys, a KEK for each bucket, S3 secrets that are given;

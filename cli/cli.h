@@ -21,6 +21,7 @@ enum cli_exit {
 int cli_serve(int argc, char **argv);
 int cli_init(int argc, char **argv);
 int cli_key(int argc, char **argv);
+int cli_token(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_authorize(int argc, char **argv);
 int cli_cosign(int argc, char **argv);

@@ -12,6 +12,7 @@ static const struct {
     {"serve", cli_serve, "run a deployment: a vendor or a gatekeeper"},
     {"init", cli_init, "make the keys that a deployment's token lacks"},
     {"key", cli_key, "look at keys, and replace them while serving"},
+    {"token", cli_token, "what can a token do, and how fast?"},
     {"status", cli_status, "is a deployment serving?"},
     {"authorize", cli_authorize, "vendor: sign a transaction"},
     {"cosign", cli_cosign, "gatekeeper: add the second signature"},

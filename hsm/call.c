@@ -87,6 +87,11 @@ CK_RV hsm_call_create(struct hsm_session *session, CK_ATTRIBUTE *template, size_
 	return CALL(session, C_CreateObject, session->handle, template, n, &object);
 }
 
+CK_RV hsm_call_destroy(struct hsm_session *session, CK_OBJECT_HANDLE object)
+{
+	return CALL(session, C_DestroyObject, session->handle, object);
+}
+
 CK_RV hsm_call_generate(struct hsm_session *session, CK_MECHANISM_TYPE type, CK_ATTRIBUTE *template, size_t n)
 {
 	CK_MECHANISM mechanism = {.mechanism = type};

@@ -116,6 +116,27 @@ must_check enum err_code hsm_generate_aes(struct hsm *hsm, const char *label, st
 /* A secret of 32 to 800 bytes: what both SoftHSM2 and AWS CloudHSM take. */
 must_check enum err_code hsm_import_hmac(struct hsm *hsm, const char *label, const struct secret *value,
                                          struct err *err);
+/* Tries everything that is needed of a token, with keys of its own ("twokey-qualify-...") that are removed again, also
+ * after a failure; then measures. For a process that does nothing else with the token. ERR_PRECONDITION: a need is not
+ * met. */
+struct hsm_need {
+	const char *mechanism, *needed_for;
+	bool required; /* false: good to know */
+	bool works;
+	const char *how; /* it failed */
+};
+struct hsm_speed {
+	const char *operation;
+	unsigned threads;
+	double per_second, cpu_us, worst_ms; /* CPU of this process, per operation */
+};
+struct hsm_qualify {
+	void (*need)(const struct hsm_need *need, void *user);
+	void (*speed)(const struct hsm_speed *speed, void *user);
+	void *user;
+	unsigned ms; /* for each measurement; 0: none */
+};
+must_check enum err_code hsm_qualify(struct hsm *hsm, const struct hsm_qualify *asked, struct err *err);
 /* Calls back once per private or secret key, then per public key. */
 must_check enum err_code hsm_key_list(struct hsm *hsm, void (*each)(const struct hsm_key_info *info, void *user),
                                       void *user, struct err *err);

@@ -149,6 +149,7 @@ CK_RV hsm_call_find(struct hsm_session *session, CK_ATTRIBUTE *template, size_t 
                     size_t *ret_count);
 CK_RV hsm_call_attribute(struct hsm_session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attribute);
 CK_RV hsm_call_create(struct hsm_session *session, CK_ATTRIBUTE *template, size_t n);
+CK_RV hsm_call_destroy(struct hsm_session *session, CK_OBJECT_HANDLE object);
 CK_RV hsm_call_generate(struct hsm_session *session, CK_MECHANISM_TYPE mechanism, CK_ATTRIBUTE *template, size_t n);
 CK_RV hsm_call_generate_pair(struct hsm_session *session, CK_MECHANISM_TYPE mechanism, CK_ATTRIBUTE *public,
                              size_t n_public, CK_ATTRIBUTE *private, size_t n_private);

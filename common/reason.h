@@ -41,6 +41,8 @@
 	X(OBJECT_CORRUPT, CORRUPT, "the stored object failed verification")                                                \
 	X(RANGE_INVALID, INVALID, "the byte range lies outside the object")                                                \
 	X(CONTENT_MISMATCH, PRECONDITION, "the content is not what the transaction promised")                              \
+	X(STORE_REFUSED, PRECONDITION, "the bucket does not take an object of this name or kind")                          \
+	X(SEARCH_UNAVAILABLE, UNAVAILABLE, "the record cannot be searched right now; deciding goes on")                    \
 	X(UPLOAD_INCOMPLETE, INVALID, "the upload ended without its tail; nothing was stored")                             \
 	X(TOKEN_UNAVAILABLE, UNAVAILABLE, "the token cannot be used right now")                                            \
 	X(LEDGER_UNAVAILABLE, UNAVAILABLE, "the record cannot be written right now")                                       \

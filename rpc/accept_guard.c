@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -15,7 +16,8 @@
 #include "common/clock.h"
 #include "common/span.h"
 
-#define PORTS_MAX 16
+#define PORTS_MAX        16
+#define DESCRIPTORS_KEPT 512
 /* How often at most the open connections are counted by asking the kernel. */
 #define RECOUNT_US 20000
 #define NAP_NS     5000000
@@ -251,8 +253,21 @@ static enum err_code add_locked(unsigned port, unsigned max_connections, unsigne
 	return err_set(err, ERR_UNAVAILABLE, 0, "listen: more than %d servers in one process", PORTS_MAX);
 }
 
+/* Half of the descriptors, but no more than DESCRIPTORS_KEPT, are for the token, the log and the bucket: connections
+ * that took them all would stop those who are connected already. */
+static unsigned affordable(unsigned max_connections)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+		return max_connections;
+	rlim_t kept = limit.rlim_cur / 2 > DESCRIPTORS_KEPT ? DESCRIPTORS_KEPT : limit.rlim_cur / 2;
+	rlim_t most = limit.rlim_cur - kept;
+	return most < max_connections ? (unsigned)most : max_connections;
+}
+
 enum err_code rpc_accept_guard_add(unsigned port, unsigned max_connections, unsigned max_per_address, struct err *err)
 {
+	max_connections = affordable(max_connections);
 	pthread_mutex_lock(&lock);
 	enum err_code code = add_locked(port, max_connections, max_per_address, err);
 	pthread_mutex_unlock(&lock);

@@ -13,12 +13,13 @@
 #include "rpc/reflection.h"
 #include "rpc/tls.h"
 
-#define OWN_MESSAGE_MAX  4096
-#define BUFFERED_MAX     ((size_t)256 << 20)
-#define PORT_TRIES       50
-#define REFUSAL_THREADS  2
-#define REFUSAL_BACKLOG  128
-#define OR_DEFAULT(a, b) ((a) ? (a) : (b))
+#define OWN_MESSAGE_MAX     4096
+#define BUFFERED_MAX        ((size_t)256 << 20)
+#define PORT_TRIES          50
+#define STREAM_WINDOW_BYTES (1 << 20)
+#define REFUSAL_THREADS     2
+#define REFUSAL_BACKLOG     128
+#define OR_DEFAULT(a, b)    ((a) ? (a) : (b))
 
 /* ---- methods ---- */
 
@@ -130,6 +131,10 @@ static void core_create(struct rpc_server *server, const struct rpc_server_optio
 	    int_arg(GRPC_ARG_MAX_METADATA_SIZE, 16 << 10),
 	    int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, largest_message(server)),
 	    int_arg(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, OR_DEFAULT(options->handshake_timeout_ms, 10000)),
+	    /* Windows do not grow with the line's speed: a fast client must not fill our memory while a slow bucket takes.
+	     */
+	    int_arg(GRPC_ARG_HTTP2_BDP_PROBE, 0),
+	    int_arg(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, STREAM_WINDOW_BYTES),
 	    int_arg(GRPC_ARG_MAX_CONNECTION_IDLE_MS, OR_DEFAULT(options->idle_timeout_ms, 300000)),
 	    int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, 60000),
 	    int_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20000),

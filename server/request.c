@@ -337,6 +337,7 @@ enum reason request_reason_of(const struct request *request, enum err_code code)
 		int64_t deadline = rpc_deadline_ms(request->call);
 		return deadline && clock_now_ms(NULL) >= deadline ? REASON_DEADLINE_PASSED : REASON_CLIENT_GONE;
 	}
+	const Twokey__V1__Constraints *constraints = request->transaction ? request->transaction->constraints : NULL;
 	switch (code) {
 	case ERR_NOT_FOUND:
 		return REASON_OBJECT_NOT_FOUND;
@@ -345,7 +346,7 @@ enum reason request_reason_of(const struct request *request, enum err_code code)
 	case ERR_CORRUPT:
 		return REASON_OBJECT_CORRUPT;
 	case ERR_INVALID:
-		return REASON_RANGE_INVALID;
+		return constraints && constraints->range ? REASON_RANGE_INVALID : REASON_STORE_REFUSED;
 	default:
 		return REASON_STORE_UNAVAILABLE;
 	}

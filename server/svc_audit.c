@@ -39,7 +39,7 @@ static enum reason reason_of(enum err_code code)
 	case ERR_DEADLINE:
 		return REASON_DEADLINE_PASSED;
 	case ERR_UNAVAILABLE:
-		return REASON_LEDGER_UNAVAILABLE;
+		return REASON_SEARCH_UNAVAILABLE;
 	default:
 		return REASON_INTERNAL;
 	}

@@ -38,7 +38,7 @@ assert len(KEYS["longest utf-8"].encode()) == 1024
 VERSITYGW_CANNOT = {"dots", "dots first", "dot", "double slash", "first slash", "only slash", "longer segment", "longest",
                     "control", "last slash"}
 # OBJECT_CORRUPT: its listing of a key with control characters names another key, and we do not believe that.
-CLEAR = {"STORE_UNAVAILABLE", "OBJECT_NOT_FOUND", "MALFORMED", "OBJECT_EXISTS", "OBJECT_CORRUPT"}
+CLEAR = {"STORE_UNAVAILABLE", "STORE_REFUSED", "OBJECT_NOT_FOUND", "MALFORMED", "OBJECT_EXISTS", "OBJECT_CORRUPT"}
 
 
 def round_trip(system, client, key, data):

@@ -61,7 +61,7 @@ struct rpc_server {
 	rpc_handler unknown;
 	void *unknown_user;
 
-	struct rpc_pool *calls, *streams, *refusals;
+	struct rpc_pool *calls, *streams, *urgent, *refusals;
 	pthread_t pollers[2];
 	unsigned n_pollers;
 

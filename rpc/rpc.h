@@ -23,6 +23,7 @@ struct rpc_method {
 	void *user;
 	size_t max_message_bytes; /* of one received message; larger ones end the call with EXHAUSTED */
 	bool stream;              /* long-running: counts against max_streams instead of max_calls */
+	bool urgent;              /* must get through when everything else is full: has a few threads of its own */
 };
 
 /* Certificates. Paths of PEM files. `key` may be a PKCS#11 URI ("pkcs11:..."): then module and pin_source say where its

@@ -188,6 +188,14 @@ static void refuse(struct rpc_call *call, enum err_code code, const char *messag
 	linger(call);
 }
 
+static struct rpc_pool *pool_of(const struct rpc_call *call)
+{
+	struct rpc_server *server = call->server;
+	if (call->method.urgent)
+		return server->urgent;
+	return call->method.stream ? server->streams : server->calls;
+}
+
 static void dispatch(struct rpc_call *call)
 {
 	method_find(call);
@@ -195,8 +203,7 @@ static void dispatch(struct rpc_call *call)
 		refuse(call, ERR_UNIMPLEMENTED, "there is no such method");
 		return;
 	}
-	struct rpc_server *server = call->server;
-	if (!submit(call, call->method.stream ? server->streams : server->calls))
+	if (!submit(call, pool_of(call)))
 		refuse(call, ERR_EXHAUSTED, "too many calls are running; try again later");
 }
 

@@ -18,6 +18,7 @@
 #define PORT_TRIES          50
 #define STREAM_WINDOW_BYTES (1 << 20)
 #define REFUSAL_THREADS     2
+#define URGENT_THREADS      8
 #define REFUSAL_BACKLOG     128
 #define OR_DEFAULT(a, b)    ((a) ? (a) : (b))
 
@@ -37,13 +38,14 @@ static void method_add(struct rpc_server *server, struct rpc_method method)
 static void own_methods_add(struct rpc_server *server)
 {
 	const struct rpc_method health[] = {
-	    {"/" RPC_HEALTH_SERVICE "/Check", rpc_health_check, server->health, OWN_MESSAGE_MAX, false},
-	    {"/" RPC_HEALTH_SERVICE "/Watch", rpc_health_watch, server->health, OWN_MESSAGE_MAX, true},
+	    {"/" RPC_HEALTH_SERVICE "/Check", rpc_health_check, server->health, OWN_MESSAGE_MAX, false, false},
+	    {"/" RPC_HEALTH_SERVICE "/Watch", rpc_health_watch, server->health, OWN_MESSAGE_MAX, true, false},
 	};
 	const struct rpc_method reflection[] = {
-	    {"/" RPC_REFLECTION_V1 "/ServerReflectionInfo", rpc_reflection_info, server->reflection, OWN_MESSAGE_MAX, true},
+	    {"/" RPC_REFLECTION_V1 "/ServerReflectionInfo", rpc_reflection_info, server->reflection, OWN_MESSAGE_MAX, true,
+	     false},
 	    {"/" RPC_REFLECTION_V1ALPHA "/ServerReflectionInfo", rpc_reflection_info, server->reflection, OWN_MESSAGE_MAX,
-	     true},
+	     true, false},
 	};
 	for (size_t i = 0; i < 2; i++)
 		method_add(server, health[i]);
@@ -276,6 +278,7 @@ static void server_end(struct rpc_server *server)
 {
 	rpc_pool_free(server->calls);
 	rpc_pool_free(server->streams);
+	rpc_pool_free(server->urgent);
 	rpc_pool_free(server->refusals);
 	grpc_server_destroy(server->core);
 	rpc_serve_end(server);
@@ -317,6 +320,7 @@ enum err_code rpc_server_start(const struct rpc_server_options *options, struct 
 	core_create(server, options);
 	server->calls = rpc_pool_new(OR_DEFAULT(options->max_calls, 64), 0, rpc_serve_run);
 	server->streams = rpc_pool_new(OR_DEFAULT(options->max_streams, 256), 0, rpc_serve_run);
+	server->urgent = rpc_pool_new(URGENT_THREADS, 0, rpc_serve_run);
 	server->refusals = rpc_pool_new(REFUSAL_THREADS, REFUSAL_BACKLOG, rpc_serve_run);
 	if (rpc_serve_start(server))
 		code = server_run(server, options, err);

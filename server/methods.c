@@ -10,31 +10,32 @@ static const struct {
 	const char *path;
 	rpc_handler handler;
 	size_t max_message_bytes;
-	bool stream;
-	unsigned roles; /* enum config_role, as bits */
+	enum { CALL, STREAM, URGENT } kind; /* URGENT: what an operator needs when all else is full */
+	unsigned roles;                     /* enum config_role, as bits */
 } methods[] = {
-    {METHOD_AUTHORIZE, svc_authorize, UNARY_MAX, false, CONFIG_VENDOR},
-    {METHOD_COSIGN, svc_cosign, UNARY_MAX, false, CONFIG_GATEKEEPER},
-    {METHOD_FETCH, svc_fetch, UNARY_MAX, true, CONFIG_GATEKEEPER},
-    {METHOD_STORE, svc_store, STREAM_MAX, true, CONFIG_GATEKEEPER},
-    {METHOD_LIST, svc_list, UNARY_MAX, true, CONFIG_GATEKEEPER},
-    {METHOD_REMOVE, svc_remove, UNARY_MAX, false, CONFIG_GATEKEEPER},
-    {METHOD_AUDIT_SEARCH, svc_audit_search, UNARY_MAX, true, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_AUDIT_GET, svc_audit_get, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_GET, svc_policy_get, UNARY_MAX, false, CONFIG_GATEKEEPER},
-    {METHOD_POLICY_EXPLAIN, svc_policy_explain, RULES_MAX, true, CONFIG_GATEKEEPER},
-    {METHOD_POLICY_RELOAD, svc_policy_reload, UNARY_MAX, false, CONFIG_GATEKEEPER},
-    {METHOD_POLICY_REVOKE, svc_policy_revoke, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_REINSTATE, svc_policy_reinstate, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_SET_EXPIRY, svc_policy_set_expiry, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_ADD_USER, svc_policy_add_user, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_REMOVE_USER, svc_policy_remove_user, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_LOCKDOWN, svc_policy_lockdown, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_LIST_RESTRICTIONS, svc_policy_list_restrictions, UNARY_MAX, true, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_KEY_LIST, svc_key_list, UNARY_MAX, false, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_KEY_COUNT, svc_key_count, UNARY_MAX, true, CONFIG_GATEKEEPER},
-    {METHOD_KEY_USE, svc_key_use, UNARY_MAX, true, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_KEY_RETIRE, svc_key_retire, UNARY_MAX, true, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_AUTHORIZE, svc_authorize, UNARY_MAX, CALL, CONFIG_VENDOR},
+    {METHOD_COSIGN, svc_cosign, UNARY_MAX, CALL, CONFIG_GATEKEEPER},
+    {METHOD_FETCH, svc_fetch, UNARY_MAX, STREAM, CONFIG_GATEKEEPER},
+    {METHOD_STORE, svc_store, STREAM_MAX, STREAM, CONFIG_GATEKEEPER},
+    {METHOD_LIST, svc_list, UNARY_MAX, STREAM, CONFIG_GATEKEEPER},
+    {METHOD_REMOVE, svc_remove, UNARY_MAX, CALL, CONFIG_GATEKEEPER},
+    {METHOD_AUDIT_SEARCH, svc_audit_search, UNARY_MAX, STREAM, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_AUDIT_GET, svc_audit_get, UNARY_MAX, CALL, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_GET, svc_policy_get, UNARY_MAX, CALL, CONFIG_GATEKEEPER},
+    {METHOD_POLICY_EXPLAIN, svc_policy_explain, RULES_MAX, STREAM, CONFIG_GATEKEEPER},
+    {METHOD_POLICY_RELOAD, svc_policy_reload, UNARY_MAX, URGENT, CONFIG_GATEKEEPER},
+    {METHOD_POLICY_REVOKE, svc_policy_revoke, UNARY_MAX, URGENT, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_REINSTATE, svc_policy_reinstate, UNARY_MAX, URGENT, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_SET_EXPIRY, svc_policy_set_expiry, UNARY_MAX, URGENT, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_ADD_USER, svc_policy_add_user, UNARY_MAX, URGENT, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_REMOVE_USER, svc_policy_remove_user, UNARY_MAX, URGENT, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_LOCKDOWN, svc_policy_lockdown, UNARY_MAX, URGENT, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_POLICY_LIST_RESTRICTIONS, svc_policy_list_restrictions, UNARY_MAX, STREAM,
+     CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_KEY_LIST, svc_key_list, UNARY_MAX, CALL, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_KEY_COUNT, svc_key_count, UNARY_MAX, STREAM, CONFIG_GATEKEEPER},
+    {METHOD_KEY_USE, svc_key_use, UNARY_MAX, STREAM, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_KEY_RETIRE, svc_key_retire, UNARY_MAX, STREAM, CONFIG_VENDOR | CONFIG_GATEKEEPER},
 };
 
 #define N_METHODS (sizeof methods / sizeof methods[0])
@@ -49,7 +50,8 @@ void methods_table(struct deployment *deployment, struct rpc_method table[METHOD
 			                                 .handler = methods[i].handler,
 			                                 .user = deployment,
 			                                 .max_message_bytes = methods[i].max_message_bytes,
-			                                 .stream = methods[i].stream};
+			                                 .stream = methods[i].kind == STREAM,
+			                                 .urgent = methods[i].kind == URGENT};
 	table[n] = (struct rpc_method){0};
 }
 

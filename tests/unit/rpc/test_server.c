@@ -34,6 +34,14 @@ static void stuck(struct rpc_call *call, void *user)
 	atomic_fetch_add(&cancelled_calls, rpc_cancelled(call));
 }
 
+static void answer(struct rpc_call *call, void *user)
+{
+	(void)user;
+	struct err err = {0};
+	assert_ok(rpc_send(call, span_str("here"), NULL, &err), err);
+	rpc_finish(call, ERR_OK, "", NULL);
+}
+
 static void pass(struct rpc_call *call, void *user)
 {
 	(void)user;
@@ -41,11 +49,9 @@ static void pass(struct rpc_call *call, void *user)
 }
 
 static const struct rpc_method methods[] = {
-    {"/t.T/Hold", hold, NULL, 1024, false},
-    {"/t.T/HoldStream", hold, NULL, 1024, true},
-    {"/t.T/Stuck", stuck, NULL, 1024, true},
-    {"/t.T/Pass", pass, NULL, 1024, false},
-    {0},
+    {"/t.T/Hold", hold, NULL, 1024, false, false},       {"/t.T/HoldStream", hold, NULL, 1024, true, false},
+    {"/t.T/Stuck", stuck, NULL, 1024, true, false},      {"/t.T/Pass", pass, NULL, 1024, false, false},
+    {"/t.T/Urgent", answer, NULL, 1024, .urgent = true}, {0},
 };
 
 static atomic_int verdicts[20];
@@ -105,9 +111,10 @@ static void test_start_refuses_tables(void **state)
 	(void)state;
 	struct fixture f;
 	fixture_init(&f);
-	const struct rpc_method twice[] = {{"/t.T/A", pass, NULL, 1, false}, {"/t.T/A", pass, NULL, 1, false}, {0}};
-	const struct rpc_method slashless[] = {{"t.T/A", pass, NULL, 1, false}, {0}};
-	const struct rpc_method empty[] = {{"/t.T/A", NULL, NULL, 1, false}, {0}};
+	const struct rpc_method twice[] = {
+	    {"/t.T/A", pass, NULL, 1, false, false}, {"/t.T/A", pass, NULL, 1, false, false}, {0}};
+	const struct rpc_method slashless[] = {{"t.T/A", pass, NULL, 1, false, false}, {0}};
+	const struct rpc_method empty[] = {{"/t.T/A", NULL, NULL, 1, false, false}, {0}};
 	struct rpc_server_options options = fixture_options(&f, twice);
 	expect_refused(&options, ERR_INVALID, "twice");
 	options.methods = slashless;
@@ -175,6 +182,7 @@ static void check_cap(struct fixture *f, const char *path)
 	flag_wait(&entered, 1);
 	assert_int_equal(fixture_unary(f->client, path, "x", &response), ERR_EXHAUSTED);
 	assert_int_equal(fixture_unary(f->client, path, "x", &response), ERR_EXHAUSTED);
+	assert_int_equal(fixture_unary(f->client, "/t.T/Urgent", "x", &response), ERR_OK);
 	flag_add(&go, 1);
 	assert_ok(rpc_stream_recv(first, &response, &end, &err), err);
 	assert_string_equal(buf_cstr(&response), "done");
@@ -369,7 +377,7 @@ static void test_compression_is_refused(void **state)
 	(void)state;
 	struct fixture f;
 	fixture_init(&f);
-	const struct rpc_method table[] = {{"/t.T/Take", take_and_pass, NULL, 8192, false}, {0}};
+	const struct rpc_method table[] = {{"/t.T/Take", take_and_pass, NULL, 8192, false, false}, {0}};
 	struct rpc_server_options options = fixture_options(&f, table);
 	options.tls = (struct rpc_tls){0};
 	fixture_serve(&f, &options);

@@ -4,7 +4,7 @@
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .PHONY: help packages build demo check unit tsan system torture bench lint format clean test-packages test-tools lint-packages
-C_CORE_TESTS := ^rpc/test_(call|client|health|reflection|server|stream|tls)/
+TSAN_ALWAYS := halt_on_error=1 second_deadlock_stack=1
 export CTEST_PARALLEL_LEVEL ?= $(shell nproc)
 
 help: ## this list
@@ -35,10 +35,12 @@ unit: test-tools ## unit tests, corpora and include rules, with ASan and UBSan
 	ctest --preset dev --no-tests=error
 	@tools/token-matrix.sh build/dev/tests/hsm_test_matrix
 
-tsan: test-tools ## unit tests with ThreadSanitizer, but for those that run the C core (tests/README.md)
+tsan: test-tools ## unit tests with ThreadSanitizer
 	@tools/build.sh tsan
-	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp halt_on_error=1 second_deadlock_stack=1" \
-		ctest --preset tsan --no-tests=error -L unit -E '$(C_CORE_TESTS)'
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp $(TSAN_ALWAYS)" \
+		ctest --preset tsan --no-tests=error -L unit -E '^rpc/'
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/unit/rpc/tsan.supp $(TSAN_ALWAYS)" \
+		ctest --preset tsan --no-tests=error -L unit -R '^rpc/'
 
 system: test-tools ## real binaries with real tokens, clients and a real S3 server
 	@tools/build.sh dev
@@ -52,7 +54,7 @@ torture: test-tools ## the long ones: a million random rule decisions, a token i
 	TWOKEY_TORTURE=1 ctest --preset dev --no-tests=error -R '^policy/test_property/'
 	TWOKEY_TORTURE=1 TWOKEY_STORM_S=60 ctest --preset dev --no-tests=error -R '^hsm/test_(storm|faults)/'
 	@tools/build.sh tsan
-	TWOKEY_STORM_S=60 TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp halt_on_error=1 second_deadlock_stack=1" \
+	TWOKEY_STORM_S=60 TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp $(TSAN_ALWAYS)" \
 		ctest --preset tsan --no-tests=error -R '^hsm/test_storm/'
 	TWOKEY_TORTURE=1 tools/system-tests.sh -m torture
 	TWOKEY_TOKEN=cloudhsm tools/system-tests.sh

@@ -1,6 +1,7 @@
 #include "server/config.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "server/config_bucket.h"
 #include "transaction/transaction.h"
@@ -220,6 +221,13 @@ static enum err_code check(struct config *config, struct err *err)
 	return ERR_OK;
 }
 
+/* And so is all that is resolved from it. Symbolic links stay: a folder that is swapped by one is followed. */
+static char *absolute(const char *path)
+{
+	autofree char *here = *path == '/' ? NULL : getcwd(NULL, 0);
+	return here ? xasprintf("%s/%s", here, path) : xstrdup(path);
+}
+
 enum err_code config_load(const char *path, struct config *ret, struct err *err)
 {
 	*ret = (struct config){
@@ -231,7 +239,7 @@ enum err_code config_load(const char *path, struct config *ret, struct err *err)
 	enum err_code code = yaml_load(path, &config_type, ret, err);
 	if (code != ERR_OK)
 		return code;
-	ret->path = xstrdup(path);
+	ret->path = absolute(path);
 	fill_defaults(ret);
 	return check(ret, err);
 }

@@ -72,6 +72,20 @@ static void test_vendor_defaults_and_paths(void **state)
 	config_done(&config);
 }
 
+static void test_a_relative_name_gives_absolute_paths(void **state)
+{
+	(void)state;
+	struct config config;
+	struct err err = {0};
+	autofree char *path = xasprintf("%s/twokey.yaml", folder), *pin = xasprintf("file:%s/v.pin", folder);
+	assert_ok(text_write_file(path, span_str(VENDOR), 0600, &err), err);
+	assert_int_equal(chdir(folder), 0);
+	assert_ok(config_load("twokey.yaml", &config, &err), err);
+	assert_string_equal(config.token.pin_source, pin);
+	config_done(&config);
+	assert_int_equal(chdir("/"), 0);
+}
+
 static void test_gatekeeper(void **state)
 {
 	(void)state;
@@ -221,7 +235,8 @@ static void test_proxies_that_are_none(void **state)
 }
 
 HARNESS_MAIN(make_folder, remove_folder, cmocka_unit_test(test_vendor_defaults_and_paths),
-             cmocka_unit_test(test_gatekeeper), cmocka_unit_test(test_sources_of_credentials),
+             cmocka_unit_test(test_a_relative_name_gives_absolute_paths), cmocka_unit_test(test_gatekeeper),
+             cmocka_unit_test(test_sources_of_credentials),
              cmocka_unit_test(test_containers_are_told_by_their_environment),
              cmocka_unit_test(test_mistakes_say_where_and_what), cmocka_unit_test(test_a_missing_file_is_not_found),
              cmocka_unit_test(test_circumstances), cmocka_unit_test(test_proxies_that_are_none))

@@ -51,7 +51,8 @@ static void show(const struct hsm_key_info *info, void *user)
 	const char *custody = !info->is_secret                        ? "public"
 	                      : info->sensitive && !info->extractable ? "sensitive, not extractable"
 	                                                              : "NOT PROTECTED";
-	printf("%-32s %-18s %-28s %s%s\n", info->label, info->type, custody, info->local ? "made in the token" : "imported",
+	const char *origin = !info->is_secret ? "" : info->local ? "made in the token" : "imported";
+	printf("%-32s %-18s %-28s %s%s\n", info->label, info->type, custody, origin,
 	       info->is_secret && info->always_sensitive && info->never_extractable ? ", never left it" : "");
 }
 

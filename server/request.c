@@ -1,5 +1,6 @@
 #include "server/request.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "common/forwarded.h"
@@ -204,6 +205,7 @@ void request_finish(struct request *request)
 
 struct audit_use request_use(const struct request *request, bool spend)
 {
+	assert(request->transaction);
 	struct audit_use use = {
 	    .max_uses = transaction_uses(request->transaction),
 	    .expires_at_ms = transaction_time_ms(request->transaction->expires_at),

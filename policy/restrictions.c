@@ -91,7 +91,7 @@ static struct restriction_key key_of(const struct restriction_change *change)
 	bool in_bucket = change->scope == RESTRICT_OBJECT || change->scope == RESTRICT_PREFIX;
 	return (struct restriction_key){
 	    .scope = change->scope,
-	    .bucket = in_bucket ? change->bucket : "",
+	    .bucket = in_bucket && change->bucket ? change->bucket : "",
 	    .name = change->scope == RESTRICT_TRANSACTION ? span_of(change->transaction_id, sizeof change->transaction_id)
 	                                                  : span_str(change->name ? change->name : ""),
 	};

@@ -55,15 +55,20 @@ void methods_table(struct deployment *deployment, struct rpc_method table[METHOD
 	table[n] = (struct rpc_method){0};
 }
 
+static enum reason why_not(const struct deployment *deployment, struct rpc_call *call)
+{
+	if (rpc_verdict(call) == ERR_EXHAUSTED)
+		return REASON_OVERLOADED;
+	for (size_t i = 0; i < N_METHODS; i++)
+		if (strcmp(methods[i].path, rpc_method_path(call)) == 0)
+			return deployment->config->role == CONFIG_VENDOR ? REASON_VENDOR_CANNOT : REASON_GATEKEEPER_CANNOT;
+	return REASON_UNKNOWN_METHOD;
+}
+
 void methods_unknown(struct rpc_call *call, void *user)
 {
 	struct request request;
 	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_REQUEST);
-	enum reason reason = REASON_UNKNOWN_METHOD;
-	for (size_t i = 0; i < N_METHODS; i++)
-		if (strcmp(methods[i].path, rpc_method_path(call)) == 0)
-			reason =
-			    request.deployment->config->role == CONFIG_VENDOR ? REASON_VENDOR_CANNOT : REASON_GATEKEEPER_CANNOT;
-	request_refuse(&request, reason);
+	request_refuse(&request, why_not(request.deployment, call));
 	request_done(&request);
 }

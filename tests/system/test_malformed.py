@@ -3,11 +3,13 @@ import os
 import random
 import resource
 import socket
+import threading
 
 import grpc
 import pytest
 
 from support import dsse
+from support.process import until
 from support.client import Refused
 from support.deployment import AUDITOR
 
@@ -269,3 +271,33 @@ def test_audit_searches_that_make_no_sense(system):
                    {"text": "'; DROP TABLE records; --"}, {"object": "\U0001f5dd" * 500}, {"reason": "' OR 1=1"}):
         refusal = answer(auditor.search, **fields)
         assert refusal is None or refusal.code == S.INVALID_ARGUMENT, (fields, refusal)
+
+
+def test_more_at_once_than_allowed_is_told_so(make_system):
+    """Not taken for an unknown method, recorded, and over as soon as there is room."""
+    system = make_system(gatekeeper={"limits": {"flood": 0, "max_streams": 1}})
+    client, released, arrived = system.client(), threading.Event(), threading.Event()
+
+    def chunks():
+        yield b"first"
+        arrived.set()
+        released.wait(60)
+
+    def stored():  # whoever comes first has the one place: again, when it was the other
+        return answer(client.store, system.propose("PUT", "held"), chunks()) is None
+
+    def overloaded():
+        refusal = answer(system.get, system.client(), "nothing")
+        return refusal if refusal.reason == "OVERLOADED" else None
+
+    writer = threading.Thread(target=lambda: until(stored, what="an upload"))
+    writer.start()
+    try:
+        assert arrived.wait(30)
+        refusal = until(overloaded, what="a refusal")
+        assert refusal.code == S.RESOURCE_EXHAUSTED, refusal
+        assert refusal.record is not None
+    finally:
+        released.set()
+        writer.join(60)
+    assert system.get(client, "held").data == b"first"

@@ -158,6 +158,11 @@ static void hash_two(struct audit_hasher *hasher, struct span first, struct span
 		abort();
 }
 
+void audit_hash_bytes(struct audit_hasher *hasher, struct span bytes, uint8_t *out)
+{
+	hash_two(hasher, bytes, (struct span){0}, out);
+}
+
 void audit_hash_leaf(struct audit_hasher *hasher, struct span record, uint8_t *out)
 {
 	static const uint8_t leaf_prefix = 0;

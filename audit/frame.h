@@ -59,6 +59,8 @@ enum audit_frame_state audit_frame_check(struct span bytes, uint64_t position, c
 struct audit_hasher;
 struct audit_hasher *audit_hasher_new(void);
 void audit_hasher_free(struct audit_hasher *hasher);
+/* SHA-256 of bytes. */
+void audit_hash_bytes(struct audit_hasher *hasher, struct span bytes, uint8_t *out);
 /* RFC 6962 section 2.1: SHA-256(0x00 || record). */
 void audit_hash_leaf(struct audit_hasher *hasher, struct span record, uint8_t *out);
 /* chain = SHA-256(chain || leaf), in place. */

@@ -41,8 +41,14 @@ static enum reason check_parse(struct request *request)
 
 static enum reason check_holder(struct request *request)
 {
-	return transaction_check_holder(request->transaction, &request->envelope, request->proof,
-	                                rpc_method_path(request->call), request_now_ms(request), &request->detail);
+	const struct transaction_call call = {rpc_method_path(request->call), request_now_ms(request)};
+	struct transaction_proof proof;
+	enum reason reason = transaction_check_holder(request->transaction, &request->envelope, request->proof, &call,
+	                                              &proof, &request->detail);
+	if (reason != REASON_NONE || !proof.proved)
+		return reason;
+	return proof_cache_take(request->deployment->proofs, &proof, limits_network(request), call.now_ms,
+	                        &request->detail);
 }
 
 static enum reason check_audience(struct request *request)

@@ -56,6 +56,7 @@ static const struct yaml_field limits_fields[] = {IN(limits, max_connections, YA
                                                   IN(limits, max_streams, YAML_UINT, .min = 1, .max = 16384),
                                                   IN(limits, drain, YAML_UINT, .min = 0, .max = 3600),
                                                   IN(limits, flood, YAML_UINT, .min = 0, .max = 1000000000),
+                                                  IN(limits, proofs, YAML_UINT, .min = 256, .max = 1U << 26),
                                                   {0}};
 static const struct yaml_field log_fields[] = {
     IN(log, level, YAML_ENUM, .names = level_names), IN(log, format, YAML_ENUM, .names = format_names), {0}};
@@ -232,7 +233,7 @@ enum err_code config_load(const char *path, struct config *ret, struct err *err)
 {
 	*ret = (struct config){
 	    .lifetime = {.standard = 300, .max = 300},
-	    .limits = {.drain = 30, .flood = 6000},
+	    .limits = {.drain = 30, .flood = 6000, .proofs = 1U << 19},
 	    .log = {.level = LOG_INFO, .format = LOG_TEXT},
 	    .reflection = true,
 	};

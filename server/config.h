@@ -79,6 +79,7 @@ struct config {
 	struct {
 		uint64_t max_connections, max_calls, max_streams, drain; /* drain: seconds */
 		uint64_t flood;                                          /* requests a minute of one address; 0: any number */
+		uint64_t proofs;                                         /* holder proofs remembered, of two minutes */
 	} limits;
 	struct {
 		int level, format; /* enum log_level, enum log_format */

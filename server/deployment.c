@@ -110,6 +110,7 @@ enum err_code deployment_open(const struct config *config, struct deployment **r
 		deployment->countries = policy_countries_new(config->countries_database);
 	enum err_code code = open_token(deployment, err);
 	if (code == ERR_OK && config->role == CONFIG_GATEKEEPER) {
+		deployment->proofs = proof_cache_new(config->limits.proofs, clock_now_ms(deployment->clock));
 		code = rules_open(config->rules, deployment->clock, &deployment->rules, err);
 		if (code == ERR_OK && rules_ask_countries(deployment->rules) && !config->countries_database)
 			log_event(LOG_WARN, "rules ask for countries, but there is no countries_database: no country is known",
@@ -140,6 +141,7 @@ void deployment_close(struct deployment *deployment)
 	rules_free(deployment->rules);
 	policy_countries_free(deployment->countries);
 	limits_free(deployment->limits);
+	proof_cache_free(deployment->proofs);
 	keyring_free(deployment->vendor_keys);
 	keys_free(deployment->keys);
 	hsm_free(deployment->hsm);

@@ -12,6 +12,7 @@
 #include "s3client/s3client.h"
 #include "server/config.h"
 #include "server/keys.h"
+#include "server/proof_cache.h"
 #include "server/restricting.h"
 #include "server/rules.h"
 #include "transaction/transaction.h"
@@ -41,6 +42,7 @@ struct deployment {
 	struct rules *rules;
 	struct policy_countries *countries; /* NULL: no database is configured */
 	struct limits *limits;
+	struct proof_cache *proofs;
 	struct bucket *buckets;
 	size_t n_buckets;
 };

@@ -32,15 +32,19 @@ void limits_free(struct limits *limits)
 	free(limits);
 }
 
+struct span limits_network(const struct request *request)
+{
+	struct ip_net v4;
+	bool is_v4 = ip_net_parse("0.0.0.0/0", &v4) && ip_net_contains(&v4, &request->address);
+	return span_of(request->address.bytes, is_v4 ? sizeof request->address.bytes : 8);
+}
+
 bool limits_flood(const struct request *request)
 {
 	const struct policy_rate rate = {request->deployment->config->limits.flood, MINUTE_MS};
 	if (!rate.amount)
 		return true;
-	struct ip_net v4;
-	bool is_v4 = ip_net_parse("0.0.0.0/0", &v4) && ip_net_contains(&v4, &request->address);
-	struct span key = span_of(request->address.bytes, is_v4 ? sizeof request->address.bytes : 8);
-	return policy_rates_use(request->deployment->limits->addresses, key, &rate, POLICY_RATE_TAKE, 1,
+	return policy_rates_use(request->deployment->limits->addresses, limits_network(request), &rate, POLICY_RATE_TAKE, 1,
 	                        clock_monotonic_us());
 }
 

@@ -10,6 +10,8 @@ struct limits;
 struct limits *limits_new(void);
 void limits_free(struct limits *limits); /* accepts NULL */
 
+/* Whose requests are counted together: the request's address; of an IPv6 client its /64. Borrowed from the request. */
+struct span limits_network(const struct request *request);
 /* May the request's address ask once more? Of an IPv6 client the /64 counts. */
 must_check bool limits_flood(const struct request *request);
 /* May its vendor key and its user, within request->limits? Counts the request, and wants some volume left. */

@@ -10,7 +10,7 @@
 #define PUBLIC_KEY_MAX 512  /* bytes; EC P-256 has 91 */
 #define STATEMENT_MAX  1024 /* bytes */
 #define P1363_LEN      64
-#define NONCE_LEN      16
+#define NONCE_LEN      sizeof((struct transaction_proof){0}.nonce)
 #define UNPACK_BUDGET  ((size_t)4 << 10)
 
 static enum reason invalid(struct err *detail, const char *what)
@@ -72,15 +72,15 @@ static enum reason check_signature(const Twokey__V1__HolderProof *proof, struct 
 }
 
 static enum reason check_said(const Twokey__V1__HolderStatement *statement, const struct envelope *envelope,
-                              const char *method, int64_t now_ms, struct err *detail)
+                              const struct transaction_call *call, struct err *detail)
 {
 	if (!span_eq(bytes_of(&statement->transaction_sha256), span_of(envelope->digest, sizeof envelope->digest)))
 		return invalid(detail, "made for another envelope");
-	if (strcmp(statement->method, method) != 0)
+	if (strcmp(statement->method, call->method) != 0)
 		return invalid(detail, "made for another method");
 	if (!statement->time || !transaction_time_valid(statement->time))
 		return invalid(detail, "it has no time");
-	int64_t age_ms = now_ms - transaction_time_ms(statement->time);
+	int64_t age_ms = call->now_ms - transaction_time_ms(statement->time);
 	if (age_ms > TRANSACTION_CLOCK_SKEW_MS || age_ms < -TRANSACTION_CLOCK_SKEW_MS)
 		return invalid(detail, age_ms > 0 ? "too old" : "from the future");
 	if (statement->nonce.len != NONCE_LEN)
@@ -88,21 +88,29 @@ static enum reason check_said(const Twokey__V1__HolderStatement *statement, cons
 	return REASON_NONE;
 }
 
-static enum reason check_statement(struct span bytes, const struct envelope *envelope, const char *method,
-                                   int64_t now_ms, struct err *detail)
+static enum reason check_statement(struct span bytes, const struct envelope *envelope,
+                                   const struct transaction_call *call, struct transaction_proof *ret,
+                                   struct err *detail)
 {
 	ProtobufCMessage *message = NULL;
 	if (pb_unpack(&twokey__v1__holder_statement__descriptor, bytes, PB_STRICT, UNPACK_BUDGET, &message, NULL))
 		return invalid(detail, "the statement is not well formed");
-	enum reason reason = check_said((const Twokey__V1__HolderStatement *)message, envelope, method, now_ms, detail);
+	const Twokey__V1__HolderStatement *statement = (const Twokey__V1__HolderStatement *)message;
+	enum reason reason = check_said(statement, envelope, call, detail);
+	if (reason == REASON_NONE) {
+		memcpy(ret->nonce, statement->nonce.data, sizeof ret->nonce);
+		ret->time_ms = transaction_time_ms(statement->time);
+		ret->proved = true;
+	}
 	pb_free(message);
 	return reason;
 }
 
 enum reason transaction_check_holder(const Twokey__V1__Transaction *transaction, const struct envelope *envelope,
-                                     const Twokey__V1__HolderProof *proof, const char *method, int64_t now_ms,
-                                     struct err *detail)
+                                     const Twokey__V1__HolderProof *proof, const struct transaction_call *call,
+                                     struct transaction_proof *ret, struct err *detail)
 {
+	*ret = (struct transaction_proof){0};
 	const Twokey__V1__Constraints *constraints = transaction->constraints;
 	if (!constraints || constraints->holder_key_sha256.len == 0)
 		return REASON_NONE;
@@ -110,5 +118,8 @@ enum reason transaction_check_holder(const Twokey__V1__Transaction *transaction,
 		return invalid(detail, "there is none");
 	enum reason reason = check_sizes(proof, detail);
 	reason = reason ? reason : check_signature(proof, bytes_of(&constraints->holder_key_sha256), detail);
-	return reason ? reason : check_statement(bytes_of(&proof->statement), envelope, method, now_ms, detail);
+	if (reason != REASON_NONE)
+		return reason;
+	text_sha256(bytes_of(&proof->public_key), ret->key_sha256);
+	return check_statement(bytes_of(&proof->statement), envelope, call, ret, detail);
 }

@@ -96,11 +96,22 @@ enum reason transaction_check_time(const Twokey__V1__Transaction *transaction, i
                                    struct err *detail);
 /* The client's address against constraints.networks. REASON_NETWORK_DENIED or REASON_NONE. */
 enum reason transaction_check_network(const Twokey__V1__Transaction *transaction, const struct ip_addr *client);
+/* The call that a holder proof is for. */
+struct transaction_call {
+	const char *method; /* full name, "/twokey.v1.Gatekeeper/Fetch" */
+	int64_t now_ms;
+};
+/* What a proof that holds has said, so that it can be taken once only. */
+struct transaction_proof {
+	bool proved; /* false: the transaction names no holder key, and the rest is zero */
+	uint8_t key_sha256[32], nonce[16];
+	int64_t time_ms;
+};
 /* The holder proof, when the transaction names a holder key: key digest, signature, digest of the envelope, method,
- * time. */
+ * time. Whether it has been used before is for the caller to find out. */
 enum reason transaction_check_holder(const Twokey__V1__Transaction *transaction, const struct envelope *envelope,
-                                     const Twokey__V1__HolderProof *proof, const char *method, int64_t now_ms,
-                                     struct err *detail);
+                                     const Twokey__V1__HolderProof *proof, const struct transaction_call *call,
+                                     struct transaction_proof *ret, struct err *detail);
 
 int64_t transaction_time_ms(const Google__Protobuf__Timestamp *time); /* NULL: 0 */
 Google__Protobuf__Timestamp transaction_timestamp(int64_t ms);

@@ -41,7 +41,9 @@ static enum reason check(const Twokey__V1__HolderProof *proof)
 	text_sha256(span_of(proof->public_key.data, proof->public_key.len), key_sha256);
 	constraints.holder_key_sha256 = (ProtobufCBinaryData){sizeof key_sha256, key_sha256};
 	transaction.constraints = &constraints;
-	return transaction_check_holder(&transaction, &envelope, proof, METHOD, NOW_MS, NULL);
+	const struct transaction_call call = {METHOD, NOW_MS};
+	struct transaction_proof said;
+	return transaction_check_holder(&transaction, &envelope, proof, &call, &said, NULL);
 }
 
 static void sign(struct span statement, uint8_t out[64])

@@ -218,6 +218,7 @@ static void test_circumstances(void **state)
 	assert_null(config.countries_database);
 	assert_int_equal(config.trusted_proxies.n, 0);
 	assert_int_equal(config.limits.flood, 6000);
+	assert_int_equal(config.limits.proofs, 524288);
 	config_done(&config);
 }
 

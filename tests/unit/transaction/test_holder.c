@@ -5,6 +5,9 @@
 
 #define METHOD "/twokey.v1.Gatekeeper/Fetch"
 
+static const struct transaction_call this_call = {METHOD, NOW_MS};
+static struct transaction_proof said;
+
 static struct test_key holder, thief;
 
 static int make_keys(void **state)
@@ -97,8 +100,8 @@ static void sign(struct scene *scene, const struct test_key *key)
 static enum reason check(const struct scene *scene)
 {
 	struct err detail = {0};
-	enum reason reason =
-	    transaction_check_holder(&scene->sample.transaction, &scene->envelope, &scene->proof, METHOD, NOW_MS, &detail);
+	enum reason reason = transaction_check_holder(&scene->sample.transaction, &scene->envelope, &scene->proof,
+	                                              &this_call, &said, &detail);
 	assert_int_equal(detail.text[0] != 0, reason != REASON_NONE);
 	return reason;
 }
@@ -115,7 +118,14 @@ static void test_good_proof(void **state)
 	(void)state;
 	struct scene scene;
 	scene_init(&scene);
+	memset(scene.nonce, 7, 16);
 	expect(&scene, true);
+	uint8_t key_sha256[32];
+	text_sha256(buf_span(&holder.spki), key_sha256);
+	assert_true(said.proved);
+	assert_int_equal(said.time_ms, NOW_MS);
+	assert_memory_equal(said.nonce, scene.nonce, 16);
+	assert_memory_equal(said.key_sha256, key_sha256, sizeof key_sha256);
 }
 
 static void test_no_holder_named_needs_no_proof(void **state)
@@ -125,9 +135,11 @@ static void test_no_holder_named_needs_no_proof(void **state)
 	scene_init(&scene);
 	scene.sample.constraints.holder_key_sha256.len = 0;
 	assert_int_equal(check(&scene), REASON_NONE);
+	assert_false(said.proved);
 	scene.sample.transaction.constraints = NULL;
-	assert_int_equal(transaction_check_holder(&scene.sample.transaction, &scene.envelope, NULL, METHOD, NOW_MS, NULL),
-	                 REASON_NONE);
+	assert_int_equal(
+	    transaction_check_holder(&scene.sample.transaction, &scene.envelope, NULL, &this_call, &said, NULL),
+	    REASON_NONE);
 	scene_done(&scene);
 }
 
@@ -136,8 +148,9 @@ static void test_missing_proof(void **state)
 	(void)state;
 	struct scene scene;
 	scene_init(&scene);
-	assert_int_equal(transaction_check_holder(&scene.sample.transaction, &scene.envelope, NULL, METHOD, NOW_MS, NULL),
-	                 REASON_HOLDER_PROOF_INVALID);
+	assert_int_equal(
+	    transaction_check_holder(&scene.sample.transaction, &scene.envelope, NULL, &this_call, &said, NULL),
+	    REASON_HOLDER_PROOF_INVALID);
 	assert_int_equal(check(&scene), REASON_HOLDER_PROOF_INVALID); /* an empty one */
 	scene_done(&scene);
 }
@@ -324,9 +337,9 @@ static void test_keys_of_other_kinds(void **state)
 static void expect_size(const struct scene *scene, const char *what)
 {
 	struct err detail = {0};
-	assert_int_equal(
-	    transaction_check_holder(&scene->sample.transaction, &scene->envelope, &scene->proof, METHOD, NOW_MS, &detail),
-	    REASON_HOLDER_PROOF_INVALID);
+	assert_int_equal(transaction_check_holder(&scene->sample.transaction, &scene->envelope, &scene->proof, &this_call,
+	                                          &said, &detail),
+	                 REASON_HOLDER_PROOF_INVALID);
 	assert_string_equal(detail.text, what);
 }
 

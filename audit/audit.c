@@ -104,6 +104,11 @@ void audit_position_at(struct audit *audit, int64_t time_ms, struct audit_positi
 	audit_log_position_at(audit->log, time_ms, ret);
 }
 
+enum err_code audit_position_of(struct audit *audit, uint64_t next, struct audit_position *ret, struct err *err)
+{
+	return audit_log_position_of(audit->log, next, ret, err);
+}
+
 enum err_code audit_replay(struct audit *audit, Twokey__V1__Event event, struct audit_position *position,
                            bool (*each)(uint64_t index, struct span record, void *user), void *user, struct err *err)
 {

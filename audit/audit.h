@@ -77,11 +77,17 @@ Twokey__V1__Event audit_event(struct span record);
 struct audit_position {
 	uint64_t next;
 	uint8_t chain[32];
+	struct {
+		uint64_t segment, offset; /* where the record `next` would stand; offset 0: not known */
+	} hint;                       /* saves reading a segment from its beginning; nothing depends on it */
 };
 /* The end of what is durable. */
 void audit_position(struct audit *audit, struct audit_position *ret);
 /* A place before which every record is older than that time; not the last such place. */
 void audit_position_at(struct audit *audit, int64_t time_ms, struct audit_position *ret);
+/* The place behind the first `next` records. ERR_NOT_FOUND: there are fewer; ERR_CORRUPT: they do not verify. */
+must_check enum err_code audit_position_of(struct audit *audit, uint64_t next, struct audit_position *ret,
+                                           struct err *err);
 /* Reads on from a position, to the end of what is durable now, in order: verifies checksum and chain of every record,
  * calls back with those of one event (EVENT_UNSPECIFIED: all), and moves the position along; the callback returns false
  * to stop. ERR_PRECONDITION: this log does not have that position; ERR_CORRUPT: it does not verify, and says where. */

@@ -95,13 +95,15 @@ must_check enum err_code audit_log_read(struct audit_log *log, struct audit_read
                                         struct audit_place place, struct buf *out, struct err *err);
 void audit_reader_done(struct audit_reader *reader);
 
-/* replay.c: see audit_replay, audit_position and audit_position_at. */
+/* replay.c: see audit_replay and audit_position, _at, _of. */
 must_check enum err_code audit_log_replay(struct audit_log *log, Twokey__V1__Event event,
                                           struct audit_position *position,
                                           bool (*each)(uint64_t index, struct span record, void *user), void *user,
                                           struct err *err);
 void audit_log_position(struct audit_log *log, struct audit_position *ret);
 void audit_log_position_at(struct audit_log *log, int64_t time_ms, struct audit_position *ret);
+must_check enum err_code audit_log_position_of(struct audit_log *log, uint64_t next, struct audit_position *ret,
+                                               struct err *err);
 
 /* A moment from now, on the clock of the log's conditions. */
 struct timespec audit_log_deadline(unsigned ms);

@@ -12,12 +12,6 @@
 #define CLOSE_FOLLOWS_MS 20
 #define WATCH_MS         200
 
-void rpc_watch(struct rpc_call *call, bool (*stop)(void *user, struct rpc_stop *ret), void *user)
-{
-	call->stop = stop;
-	call->stop_user = user;
-}
-
 /* Waits without a limit, but for being stopped: RPC_CQ_TIMEOUT. */
 static enum rpc_cq_result wait_unless_stopped(struct rpc_call *call, void *tag, struct rpc_stop *ret)
 {
@@ -61,14 +55,14 @@ static grpc_op initial_op(struct rpc_call *call)
 
 /* ---- begin and cancelled ---- */
 
-void rpc_call_begin(struct rpc_call *call)
+static void core_begin(struct rpc_call *call)
 {
 	grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
 	op.data.recv_close_on_server.cancelled = &call->close_cancelled;
 	call->close_started = rpc_cq_batch(call->core, &op, 1, &call->tag_close);
 }
 
-bool rpc_cancelled(struct rpc_call *call)
+static bool core_cancelled(struct rpc_call *call)
 {
 	if (call->close_started && !call->close_seen)
 		call->close_seen = rpc_cq_wait(call->queue, &call->tag_close, 0) != RPC_CQ_TIMEOUT;
@@ -89,7 +83,7 @@ static enum err_code gone(struct rpc_call *call, struct err *err)
  * fails. */
 static bool half_closed(struct rpc_call *call)
 {
-	if (rpc_cancelled(call))
+	if (core_cancelled(call))
 		return false;
 	if (call->sent_initial) {
 		/* The answer has begun, so the proof is spent; the cancellation is at most a few instructions away. */
@@ -165,7 +159,7 @@ enum err_code rpc_call_recv(struct rpc_call *call, int64_t timeout_ms, struct bu
 	return err_set(err, ERR_EXHAUSTED, 0, "a message larger than any method takes");
 }
 
-enum err_code rpc_recv(struct rpc_call *call, struct buf *out, bool *ret_end, struct err *err)
+static enum err_code core_recv(struct rpc_call *call, struct buf *out, bool *ret_end, struct err *err)
 {
 	return rpc_call_recv(call, -1, out, ret_end, err);
 }
@@ -193,13 +187,13 @@ static bool send_corked(struct rpc_call *call)
 	return !message || send_now(call, message);
 }
 
-enum err_code rpc_send(struct rpc_call *call, struct span head, struct buf *body, struct err *err)
+static enum err_code core_send(struct rpc_call *call, struct span head, struct buf *body, struct err *err)
 {
 	if (call->finished)
 		return err_set(err, ERR_PRECONDITION, 0, "send after finish");
 	if (head.len + (body ? body->len : 0) > UINT32_MAX)
 		return err_set(err, ERR_EXHAUSTED, 0, "a message of more than 4 GiB");
-	if (rpc_cancelled(call))
+	if (core_cancelled(call))
 		return gone(call, err);
 	grpc_byte_buffer *message = rpc_message_new(head, body);
 	if (!call->method.stream && !call->sent_message) {
@@ -246,18 +240,12 @@ static size_t finish_ops(struct rpc_call *call, enum err_code code, grpc_slice *
 	return n;
 }
 
-void rpc_finish(struct rpc_call *call, enum err_code code, const char *message, const struct rpc_error_info *info)
+static void core_finish(struct rpc_call *call, enum err_code code, const char *message,
+                        const struct rpc_error_info *info)
 {
-	if (call->finished)
-		return;
-	call->finished = true;
-	if (call->pool)
-		rpc_pool_ending(call->pool);
-	char clean[RPC_STATUS_MESSAGE_MAX];
-	rpc_status_clean(message, clean);
 	if (info && code != ERR_OK)
-		trailer_set(call, code, clean, info);
-	grpc_slice text = grpc_slice_from_copied_string(clean);
+		trailer_set(call, code, message, info);
+	grpc_slice text = grpc_slice_from_copied_string(message);
 	grpc_op ops[3];
 	size_t n = finish_ops(call, code, &text, ops);
 	call->finish_started = rpc_cq_batch(call->core, ops, n, &call->tag_finish);
@@ -267,14 +255,10 @@ void rpc_finish(struct rpc_call *call, enum err_code code, const char *message, 
 		grpc_call_cancel(call->core, NULL);
 }
 
-static const char *verdict_text(enum err_code verdict)
+/* Waits until the core has let go of it. */
+static void core_end(struct rpc_call *call)
 {
-	return verdict == ERR_INTERNAL ? "the handler gave no answer" : err_text(verdict);
-}
-
-void rpc_call_end(struct rpc_call *call)
-{
-	rpc_finish(call, call->verdict, verdict_text(call->verdict), NULL);
+	rpc_call_finish_by_verdict(call);
 	if (call->finish_started)
 		wait_for(call, &call->tag_finish, false);
 	if (call->receiving)
@@ -282,12 +266,14 @@ void rpc_call_end(struct rpc_call *call)
 	if (call->close_started && !call->close_seen)
 		wait_for(call, &call->tag_close, false);
 	call->finish_started = call->receiving = call->close_started = false;
+	rpc_serve_free(call);
 }
 
-void rpc_call_refuse(struct rpc_call *call, enum err_code code, const char *message)
+static void core_refuse(struct rpc_call *call, enum err_code code, const char *message)
 {
-	rpc_call_begin(call);
+	core_begin(call);
 	rpc_finish(call, code, message, NULL);
+	rpc_serve_linger(call);
 }
 
 /* Takes one event of an ending call if it has come. */
@@ -303,3 +289,18 @@ bool rpc_call_over(struct rpc_call *call)
 	return settled(call, &call->finish_started, &call->tag_finish) &&
 	       settled(call, &call->close_started, &call->tag_close);
 }
+
+const struct rpc_back_end rpc_core_back_end = {
+    .recv = core_recv,
+    .send = core_send,
+    .finish = core_finish,
+    .cancelled = core_cancelled,
+    .deadline_ms = rpc_core_deadline_ms,
+    .peer = rpc_core_peer,
+    .metadata = rpc_core_metadata,
+    .metadata_all = rpc_core_metadata_all,
+    .identity = rpc_core_identity,
+    .begin = core_begin,
+    .end = core_end,
+    .refuse = core_refuse,
+};

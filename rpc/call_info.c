@@ -1,4 +1,4 @@
-/* What a handler can ask about its call: path, peer, metadata, deadline. */
+/* What the gRPC core knows about a call: peer, metadata, deadline. */
 #include <stdlib.h>
 
 #include <grpc/support/alloc.h>
@@ -7,17 +7,7 @@
 #include "rpc/internal.h"
 #include "rpc/message.h"
 
-const char *rpc_method_path(const struct rpc_call *call)
-{
-	return call->path;
-}
-
-enum err_code rpc_verdict(const struct rpc_call *call)
-{
-	return call->verdict;
-}
-
-int64_t rpc_deadline_ms(const struct rpc_call *call)
+int64_t rpc_core_deadline_ms(const struct rpc_call *call)
 {
 	if (gpr_time_cmp(call->details.deadline, gpr_inf_future(call->details.deadline.clock_type)) == 0)
 		return 0;
@@ -67,7 +57,7 @@ static bool peer_parse(const char *peer, struct ip_addr *ret)
 	return ip_parse(text + 1, ret);
 }
 
-bool rpc_peer(const struct rpc_call *call, struct ip_addr *ret)
+bool rpc_core_peer(const struct rpc_call *call, struct ip_addr *ret)
 {
 	char *peer = grpc_call_get_peer(call->core);
 	bool ok = peer && peer_parse(peer, ret);
@@ -80,7 +70,7 @@ static bool key_is(const grpc_metadata *entry, const char *key)
 	return span_eq(rpc_slice_span(&entry->key), span_str(key));
 }
 
-const char *rpc_metadata(const struct rpc_call *call, const char *key)
+const char *rpc_core_metadata(const struct rpc_call *call, const char *key)
 {
 	size_t key_len = strlen(key);
 	if (key_len >= 4 && strcmp(key + key_len - 4, "-bin") == 0)
@@ -98,7 +88,7 @@ const char *rpc_metadata(const struct rpc_call *call, const char *key)
 	return NULL;
 }
 
-bool rpc_metadata_all(const struct rpc_call *call, const char *key, struct buf *out)
+bool rpc_core_metadata_all(const struct rpc_call *call, const char *key, struct buf *out)
 {
 	bool found = false;
 	for (size_t i = 0; i < call->metadata.count; i++) {

@@ -70,17 +70,14 @@ static struct rpc_identity *identity_new(const grpc_auth_context *context)
 	return identity;
 }
 
-const struct rpc_identity *rpc_call_identity(struct rpc_call *call)
+struct rpc_identity *rpc_core_identity(struct rpc_call *call)
 {
-	if (!call->identity_known) {
-		call->identity_known = true;
-		grpc_auth_context *context = grpc_call_auth_context(call->core);
-		if (context) {
-			call->identity = identity_new(context);
-			grpc_auth_context_release(context);
-		}
-	}
-	return call->identity;
+	grpc_auth_context *context = grpc_call_auth_context(call->core);
+	if (!context)
+		return NULL;
+	struct rpc_identity *identity = identity_new(context);
+	grpc_auth_context_release(context);
+	return identity;
 }
 
 void rpc_identity_free(struct rpc_identity *identity)

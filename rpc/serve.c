@@ -36,7 +36,7 @@ static void queue_give_back(struct rpc_server *server, grpc_completion_queue *qu
 
 /* ---- slots ---- */
 
-static void call_free(struct rpc_call *call)
+void rpc_serve_free(struct rpc_call *call)
 {
 	if (call->core)
 		grpc_call_unref(call->core);
@@ -56,6 +56,7 @@ static void call_free(struct rpc_call *call)
 static bool slot_arm(struct rpc_server *server)
 {
 	struct rpc_call *call = xcalloc(1, sizeof(*call));
+	call->back = &rpc_core_back_end;
 	call->server = server;
 	call->verdict = ERR_INTERNAL;
 	call->trailer.key = call->trailer.value = grpc_empty_slice();
@@ -69,7 +70,7 @@ static bool slot_arm(struct rpc_server *server)
 	server->armed += armed;
 	pthread_mutex_unlock(&server->lock);
 	if (!armed)
-		call_free(call);
+		rpc_serve_free(call);
 	return armed;
 }
 
@@ -83,7 +84,7 @@ static void slot_disarmed(struct rpc_server *server)
 
 /* ---- calls answered by a poller ---- */
 
-static void linger(struct rpc_call *call)
+void rpc_serve_linger(struct rpc_call *call)
 {
 	struct rpc_server *server = call->server;
 	pthread_mutex_lock(&server->lock);
@@ -114,7 +115,7 @@ static void free_lingering(struct rpc_server *server, struct rpc_call *over)
 	unsigned n = 0;
 	while (over) {
 		struct rpc_call *next = over->next;
-		call_free(over);
+		rpc_serve_free(over);
 		over = next;
 		n++;
 	}
@@ -154,16 +155,14 @@ static int compare_path(const void *path, const void *method)
 	return strcmp(path, ((const struct rpc_method *)method)->path);
 }
 
-static void method_find(struct rpc_call *call)
+bool rpc_serve_find(struct rpc_call *call)
 {
-	struct rpc_server *server = call->server;
-	struct span path = rpc_slice_span(&call->details.method);
-	call->path = xstrndup((const char *)path.ptr, path.len);
-	call->metadata_text = xcalloc(call->metadata.count, sizeof(char *));
+	const struct rpc_server *server = call->server;
 	const struct rpc_method *method =
 	    bsearch(call->path, server->methods, server->n_methods, sizeof(server->methods[0]), compare_path);
 	if (method)
 		call->method = *method;
+	return method;
 }
 
 static bool submit(struct rpc_call *call, struct rpc_pool *pool)
@@ -184,8 +183,7 @@ static void refuse(struct rpc_call *call, enum err_code code, const char *messag
 		if (submit(call, server->refusals))
 			return;
 	}
-	rpc_call_refuse(call, code, message);
-	linger(call);
+	call->back->refuse(call, code, message);
 }
 
 static struct rpc_pool *pool_of(const struct rpc_call *call)
@@ -196,10 +194,9 @@ static struct rpc_pool *pool_of(const struct rpc_call *call)
 	return call->method.stream ? server->streams : server->calls;
 }
 
-static void dispatch(struct rpc_call *call)
+void rpc_serve_dispatch(struct rpc_call *call)
 {
-	method_find(call);
-	if (!call->method.handler) {
+	if (!rpc_serve_find(call)) {
 		refuse(call, ERR_UNIMPLEMENTED, "there is no such method");
 		return;
 	}
@@ -209,10 +206,9 @@ static void dispatch(struct rpc_call *call)
 
 void rpc_serve_run(struct rpc_call *call)
 {
-	rpc_call_begin(call);
+	call->back->begin(call);
 	call->method.handler(call, call->method.user);
-	rpc_call_end(call);
-	call_free(call);
+	call->back->end(call);
 }
 
 /* ---- polling ---- */
@@ -225,15 +221,23 @@ static void went_down(struct rpc_server *server)
 	pthread_mutex_unlock(&server->lock);
 }
 
+static void core_dispatch(struct rpc_call *call)
+{
+	struct span path = rpc_slice_span(&call->details.method);
+	call->path = xstrndup((const char *)path.ptr, path.len);
+	call->metadata_text = xcalloc(call->metadata.count, sizeof(char *));
+	rpc_serve_dispatch(call);
+}
+
 /* A slot can also come back empty while the server runs, when its call was gone before it was matched. */
 static void arrived(struct rpc_call *call, bool ok)
 {
 	struct rpc_server *server = call->server;
 	slot_arm(server);
 	if (ok)
-		dispatch(call);
+		core_dispatch(call);
 	else
-		call_free(call);
+		rpc_serve_free(call);
 	slot_disarmed(server);
 }
 

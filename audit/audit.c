@@ -5,12 +5,18 @@
 #include <stdlib.h>
 
 #include "audit/index.h"
+#include "audit/log.h"
 #include "audit/record.h"
 
 struct audit {
-	struct audit_log *log;
+	struct audit_ledger *ledger;
 	struct audit_index *index;
 };
+
+struct audit_ledger *audit_ledger(struct audit *audit)
+{
+	return audit->ledger;
+}
 
 static enum err_code record_recovery(struct audit *audit, uint64_t torn_bytes, struct err *err)
 {
@@ -20,7 +26,18 @@ static enum err_code record_recovery(struct audit *audit, uint64_t torn_bytes, s
 	    "a write that a crash had cut short was erased: %" PRIu64 " bytes, acknowledged to nobody", torn_bytes);
 	record.event = TWOKEY__V1__EVENT__EVENT_RECOVERY;
 	record.detail = detail;
-	return audit_log_append(audit->log, &record, NULL, &commit, err);
+	return audit_ledger_append(audit->ledger, &record, NULL, &commit, err);
+}
+
+static enum err_code open_log(struct audit *audit, const struct audit_options *options,
+                              const struct audit_tuning *tuning, uint64_t *ret_torn, struct err *err)
+{
+	struct audit_log *log = NULL;
+	enum err_code code = audit_log_open(options, tuning, &log, ret_torn, err);
+	if (code != ERR_OK)
+		return code;
+	audit->ledger = &log->ledger;
+	return audit_log_start(log, err);
 }
 
 enum err_code audit_open_tuned(const struct audit_options *options, const struct audit_tuning *tuning,
@@ -28,11 +45,9 @@ enum err_code audit_open_tuned(const struct audit_options *options, const struct
 {
 	struct audit *audit = xcalloc(1, sizeof(*audit));
 	uint64_t torn_bytes = 0;
-	enum err_code code = audit_log_open(options, tuning, &audit->log, &torn_bytes, err);
+	enum err_code code = open_log(audit, options, tuning, &torn_bytes, err);
 	if (code == ERR_OK)
-		code = audit_log_start(audit->log, err);
-	if (code == ERR_OK)
-		code = audit_index_start(audit->log, audit->log->retry_ms, &audit->index, err);
+		code = audit_index_start(audit->ledger, options->directory, audit_retry_ms(tuning), &audit->index, err);
 	if (code == ERR_OK && torn_bytes)
 		code = record_recovery(audit, torn_bytes, err);
 	if (code != ERR_OK) {
@@ -52,40 +67,41 @@ void audit_close(struct audit *audit)
 {
 	if (!audit)
 		return;
-	if (audit->log)
-		audit_log_stop(audit->log);
+	if (audit->ledger)
+		audit_ledger_stop(audit->ledger);
 	audit_index_free(audit->index);
-	audit_log_free(audit->log);
+	audit_ledger_free(audit->ledger);
 	free(audit);
 }
 
 enum err_code audit_commit(struct audit *audit, const Twokey__V1__Record *record, const struct audit_use *use,
                            struct audit_commit *ret, struct err *err)
 {
-	return audit_log_append(audit->log, record, use, ret, err);
+	return audit_ledger_append(audit->ledger, record, use, ret, err);
 }
 
 enum reason audit_use_state(struct audit *audit, const struct audit_use *use)
 {
-	return audit_log_use_state(audit->log, use);
+	return audit_ledger_use_state(audit->ledger, use);
 }
 
 enum err_code audit_check(struct audit *audit, struct err *err)
 {
-	return audit_log_check(audit->log, err);
+	return audit_ledger_check(audit->ledger, err);
 }
 
 void audit_progress(struct audit *audit, uint64_t *ret_committed, uint64_t *ret_indexed)
 {
 	*ret_indexed = audit_index_count(audit->index);
-	*ret_committed = audit_log_committed(audit->log);
+	*ret_committed = audit_ledger_committed(audit->ledger);
 }
 
 enum err_code audit_read(struct audit *audit, uint64_t index, struct buf *out, struct err *err)
 {
-	struct audit_reader reader = {0};
-	enum err_code code = audit_log_read(audit->log, &reader, index, audit_index_place(audit->index, index), out, err);
-	audit_reader_done(&reader);
+	struct audit_reader *reader = NULL;
+	enum err_code code =
+	    audit_ledger_read(audit->ledger, &reader, index, audit_index_place(audit->index, index), out, err);
+	audit_reader_free(audit->ledger, reader);
 	return code;
 }
 
@@ -96,23 +112,23 @@ Twokey__V1__Event audit_event(struct span record)
 
 void audit_position(struct audit *audit, struct audit_position *ret)
 {
-	audit_log_position(audit->log, ret);
+	audit_ledger_position(audit->ledger, ret);
 }
 
-void audit_position_at(struct audit *audit, int64_t time_ms, struct audit_position *ret)
+enum err_code audit_position_at(struct audit *audit, int64_t time_ms, struct audit_position *ret, struct err *err)
 {
-	audit_log_position_at(audit->log, time_ms, ret);
+	return audit_ledger_position_at(audit->ledger, time_ms, ret, err);
 }
 
 enum err_code audit_position_of(struct audit *audit, uint64_t next, struct audit_position *ret, struct err *err)
 {
-	return audit_log_position_of(audit->log, next, ret, err);
+	return audit_ledger_position_of(audit->ledger, next, ret, err);
 }
 
 enum err_code audit_replay(struct audit *audit, Twokey__V1__Event event, struct audit_position *position,
                            bool (*each)(uint64_t index, struct span record, void *user), void *user, struct err *err)
 {
-	return audit_log_replay(audit->log, event, position, each, user, err);
+	return audit_ledger_replay(audit->ledger, event, position, each, user, err);
 }
 
 enum err_code audit_search(struct audit *audit, const Twokey__V1__SearchRequest *request, unsigned timeout_ms,

@@ -84,7 +84,8 @@ struct audit_position {
 /* The end of what is durable. */
 void audit_position(struct audit *audit, struct audit_position *ret);
 /* A place before which every record is older than that time; not the last such place. */
-void audit_position_at(struct audit *audit, int64_t time_ms, struct audit_position *ret);
+must_check enum err_code audit_position_at(struct audit *audit, int64_t time_ms, struct audit_position *ret,
+                                           struct err *err);
 /* The place behind the first `next` records. ERR_NOT_FOUND: there are fewer; ERR_CORRUPT: they do not verify. */
 must_check enum err_code audit_position_of(struct audit *audit, uint64_t next, struct audit_position *ret,
                                            struct err *err);

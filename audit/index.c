@@ -34,17 +34,16 @@ static void mark_broken(struct audit_index *index, const struct err *err)
 	pthread_mutex_unlock(&index->lock);
 }
 
-static void stop_walking(struct audit_index *index)
+static void stop_reading(struct audit_index *index)
 {
-	if (index->walking)
-		audit_walk_done(&index->walk);
-	index->walking = false;
+	audit_stream_close(index->stream);
+	index->stream = NULL;
 }
 
 /* Readers of the old file finish on what they have open, and are closed when they come back. */
 static void close_db(struct audit_index *index)
 {
-	stop_walking(index);
+	stop_reading(index);
 	audit_index_db_close(&index->db);
 	pthread_mutex_lock(&index->lock);
 	index->generation++;
@@ -64,88 +63,61 @@ static void rebuild_later(struct audit_index *index, const struct err *err)
 	audit_index_db_remove(index->path);
 }
 
-/* Behind the frame that was indexed last, if the log has it. */
-static enum err_code resume_walking(struct audit_index *index, struct err *err)
-{
-	struct audit_cursor *cursor = &index->cursor;
-	struct audit_frame frame;
-	if (cursor->next_index == 0)
-		return ERR_OK;
-	audit_walk_seek(&index->walk, cursor->last.offset, cursor->next_index - 1, cursor->chain);
-	if (audit_walk_peek(&index->walk, &frame, err) != ERR_OK ||
-	    memcmp(frame.chain, cursor->chain, AUDIT_CHAIN_BYTES) != 0)
-		return err_set(err, ERR_CORRUPT, 0, "search index: it belongs to another log");
-	audit_walk_seek(&index->walk, cursor->last.offset + audit_frame_bytes(frame.length), cursor->next_index,
-	                cursor->chain);
-	return ERR_OK;
-}
-
-/* The log's own damage is not the index's: it is reported, not answered with a rebuild. */
-static enum err_code log_trouble(struct err *err)
+/* The ledger's own damage is not the index's: it is reported, not answered with a rebuild. */
+static enum err_code ledger_trouble(struct err *err)
 {
 	err->code = ERR_UNAVAILABLE;
 	err_prefix(err, "reading the log");
 	return ERR_UNAVAILABLE;
 }
 
-static enum err_code start_walking(struct audit_index *index, struct err *err)
+/* Behind the record that was indexed last, if the ledger has it. */
+static enum err_code start_reading(struct audit_index *index, struct err *err)
 {
-	const struct audit_cursor *cursor = &index->cursor;
-	uint64_t segment = 0;
-	if (index->walking)
+	struct audit_position from = {.next = index->cursor.next_index};
+	if (index->stream)
 		return ERR_OK;
-	if (cursor->next_index &&
-	    (!audit_log_segment_of(index->log, cursor->next_index - 1, &segment) || segment != cursor->last.segment))
+	memcpy(from.chain, index->cursor.chain, sizeof(from.chain));
+	enum err_code code = audit_stream_open(index->ledger, &from, &index->stream, err);
+	if (code == ERR_PRECONDITION)
 		return err_set(err, ERR_CORRUPT, 0, "search index: it belongs to another log");
-	index->walking = true;
-	if (audit_walk_begin(&index->walk, index->log->directory, segment, err) != ERR_OK)
-		return log_trouble(err);
-	return resume_walking(index, err);
+	return code == ERR_OK ? ERR_OK : ledger_trouble(err);
 }
 
-static enum err_code next_record(struct audit_index *index, struct span *ret, struct err *err)
+static enum err_code index_one(struct audit_index *index, struct audit_cursor *cursor, const struct audit_entry *entry,
+                               struct err *err)
 {
-	for (;;) {
-		enum audit_walk_step step = audit_walk_next(&index->walk, ret, err);
-		if (step == AUDIT_WALK_RECORD)
-			return ERR_OK;
-		if (step == AUDIT_WALK_BAD)
-			return log_trouble(err);
-		uint64_t next_segment = index->walk.header.segment + 1;
-		audit_walk_done(&index->walk);
-		if (audit_walk_begin(&index->walk, index->log->directory, next_segment, err) != ERR_OK)
-			return log_trouble(err);
-	}
-}
-
-static enum err_code index_one(struct audit_index *index, struct audit_cursor *cursor, struct err *err)
-{
-	struct span bytes;
-	enum err_code code = next_record(index, &bytes, err);
-	if (code != ERR_OK)
-		return code;
-	Twokey__V1__Record *record = audit_record_decode(bytes);
+	Twokey__V1__Record *record = audit_record_decode(entry->record);
 	if (!record)
-		return err_set(err, ERR_UNAVAILABLE, 0, "record %" PRIu64 " does not parse", cursor->next_index);
-	cursor->last = (struct audit_place){index->walk.header.segment, index->walk.last_offset};
-	code = audit_index_db_add(&index->db, cursor->next_index, cursor->last, record, err);
+		return err_set(err, ERR_UNAVAILABLE, 0, "record %" PRIu64 " does not parse", entry->index);
+	enum err_code code = audit_index_db_add(&index->db, entry->index, entry->place, record, err);
 	twokey__v1__record__free_unpacked(record, NULL);
-	cursor->next_index++;
-	memcpy(cursor->chain, index->walk.chain, sizeof(cursor->chain));
+	cursor->next_index = entry->after.next;
+	cursor->last = entry->place;
+	memcpy(cursor->chain, entry->after.chain, sizeof(cursor->chain));
+	return code;
+}
+
+static enum err_code index_each(struct audit_index *index, struct audit_cursor *cursor, struct err *err)
+{
+	struct audit_entry entry;
+	enum err_code code = ERR_OK;
+	for (int n = 0; code == ERR_OK && n < TRANSACTION; n++) {
+		enum audit_step step = audit_stream_next(index->stream, &entry, err);
+		if (step == AUDIT_STEP_END)
+			break;
+		code = step == AUDIT_STEP_RECORD ? index_one(index, cursor, &entry, err) : ledger_trouble(err);
+	}
 	return code;
 }
 
 static enum err_code index_some(struct audit_index *index, struct err *err)
 {
 	struct audit_cursor cursor = index->cursor;
-	uint64_t end = audit_log_committed(index->log);
-	if (end > cursor.next_index + TRANSACTION)
-		end = cursor.next_index + TRANSACTION;
 	enum err_code code = audit_index_db_exec(&index->db, "BEGIN IMMEDIATE", err);
 	if (code != ERR_OK)
 		return code;
-	while (code == ERR_OK && cursor.next_index < end)
-		code = index_one(index, &cursor, err);
+	code = index_each(index, &cursor, err);
 	if (code == ERR_OK)
 		code = audit_index_db_set_cursor(&index->db, &cursor, err);
 	if (code == ERR_OK)
@@ -179,8 +151,8 @@ static enum err_code step(struct audit_index *index, struct err *err)
 	enum err_code code = index->db.connection ? check_file(index, err)
 	                                          : audit_index_db_open(index->path, &index->db, &index->cursor, err);
 	if (code == ERR_OK)
-		code = start_walking(index, err);
-	if (code == ERR_OK && index->cursor.next_index < audit_log_committed(index->log))
+		code = start_reading(index, err);
+	if (code == ERR_OK && index->cursor.next_index < audit_ledger_committed(index->ledger))
 		code = index_some(index, err);
 	if (code == ERR_OK)
 		publish(index);
@@ -203,35 +175,32 @@ static void *indexer(void *user)
 		enum err_code code = step(index, &err);
 		if (code == ERR_OK) {
 			index->rebuilds = 0;
-			go_on = audit_log_follow(index->log, index->cursor.next_index + 1, LOOK_MS) &&
-			        audit_log_follow(index->log, index->cursor.next_index + GATHER, GATHER_MS);
+			go_on = audit_ledger_follow(index->ledger, index->cursor.next_index + 1, LOOK_MS) &&
+			        audit_ledger_follow(index->ledger, index->cursor.next_index + GATHER, GATHER_MS);
 			continue;
 		}
-		stop_walking(index);
+		stop_reading(index);
 		if (code == ERR_CORRUPT)
 			rebuild_later(index, &err);
 		else if (!index->db.connection)
 			mark_broken(index, &err);
 		bool at_once = code == ERR_CORRUPT && index->rebuilds++ == 0;
-		go_on = audit_log_follow(index->log, UINT64_MAX, at_once ? 0 : index->retry_ms);
+		go_on = audit_ledger_follow(index->ledger, UINT64_MAX, at_once ? 0 : index->retry_ms);
 	}
 	return NULL;
 }
 
-enum err_code audit_index_start(struct audit_log *log, unsigned retry_ms, struct audit_index **ret, struct err *err)
+enum err_code audit_index_start(struct audit_ledger *ledger, const char *directory, unsigned retry_ms,
+                                struct audit_index **ret, struct err *err)
 {
 	struct audit_index *index = xcalloc(1, sizeof(*index));
-	pthread_condattr_t monotonic;
-	index->log = log;
-	index->path = xasprintf("%s/index.sqlite3", log->directory);
+	index->ledger = ledger;
+	index->path = xasprintf("%s/index.sqlite3", directory);
 	index->retry_ms = retry_ms;
 	index->broken = true;
 	err_set(&index->failure, ERR_UNAVAILABLE, 0, "the search index is being opened");
 	pthread_mutex_init(&index->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&index->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	audit_cond_init(&index->changed);
 	int rc = pthread_create(&index->thread, NULL, indexer, index);
 	index->thread_runs = rc == 0;
 	if (rc != 0) {

@@ -1,4 +1,4 @@
-/* The search index: a SQLite file that a thread of its own fills from the log, one writing connection, and a few
+/* The search index: a SQLite file that a thread of its own fills from the ledger, one writing connection, and a few
  * reading ones. Rebuilt from the log whenever it is missing, damaged, of another version or of another log. Thread-safe
  * except where said. */
 #ifndef TWOKEY_AUDIT_INDEX_H
@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <sqlite3.h>
 
-#include "audit/log.h"
+#include "audit/ledger.h"
 
 enum { AUDIT_INDEX_READERS = 4 };
 
@@ -39,7 +39,7 @@ uint64_t audit_index_db_claims(const char *path);
 enum err_code audit_index_db_error(sqlite3 *connection, int rc, struct err *err);
 
 struct audit_index {
-	struct audit_log *log;
+	struct audit_ledger *ledger;
 	char *path;
 	unsigned retry_ms;
 	pthread_t thread;
@@ -48,9 +48,8 @@ struct audit_index {
 	/* The thread's. */
 	struct audit_index_db db;
 	struct audit_cursor cursor;
-	struct audit_walk walk;
-	bool walking;
-	unsigned rebuilds; /* in a row */
+	struct audit_stream *stream; /* NULL: not opened */
+	unsigned rebuilds;           /* in a row */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* count grew, or a reader came back */
@@ -63,9 +62,10 @@ struct audit_index {
 	unsigned n_idle, n_taken;
 };
 
-must_check enum err_code audit_index_start(struct audit_log *log, unsigned retry_ms, struct audit_index **ret,
-                                           struct err *err);
-/* After audit_log_stop. No search may be running. */
+/* `directory`: where index.sqlite3 is. */
+must_check enum err_code audit_index_start(struct audit_ledger *ledger, const char *directory, unsigned retry_ms,
+                                           struct audit_index **ret, struct err *err);
+/* After audit_ledger_stop. No search may be running. */
 void audit_index_free(struct audit_index *index);
 uint64_t audit_index_count(struct audit_index *index);
 /* Waits until more than `index` records are searchable. */

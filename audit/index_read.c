@@ -15,7 +15,7 @@ uint64_t audit_index_count(struct audit_index *index)
 
 enum err_code audit_index_wait(struct audit_index *index, uint64_t record, unsigned timeout_ms, struct err *err)
 {
-	struct timespec deadline = audit_log_deadline(timeout_ms);
+	struct timespec deadline = audit_deadline(timeout_ms);
 	pthread_mutex_lock(&index->lock);
 	while (index->count <= record)
 		if (pthread_cond_timedwait(&index->changed, &index->lock, &deadline) != 0)
@@ -47,7 +47,7 @@ static enum err_code open_reader(struct audit_index *index, sqlite3 **ret, struc
 enum err_code audit_index_take(struct audit_index *index, unsigned timeout_ms, sqlite3 **ret, uint64_t *ret_generation,
                                struct err *err)
 {
-	struct timespec deadline = audit_log_deadline(timeout_ms);
+	struct timespec deadline = audit_deadline(timeout_ms);
 	enum err_code code = ERR_OK;
 	sqlite3 *connection = NULL;
 	pthread_mutex_lock(&index->lock);

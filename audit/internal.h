@@ -14,6 +14,8 @@ enum {
 	AUDIT_SEGMENT_DEFAULT = 16 << 20, /* "" */
 	AUDIT_CHAIN_BYTES = 32,
 	AUDIT_SEARCH_MAX = 10000,
+	AUDIT_RETRY_MS = 1000, /* between attempts to recover from a failure */
+	AUDIT_COMMIT_TIMEOUT_MS = 10000,
 
 	AUDIT_LIFETIME_MAX_MS = 3600 * 1000, /* of a transaction: the hard limit of the protocol */
 	AUDIT_SKEW_MS = 60 * 1000,
@@ -24,6 +26,10 @@ enum {
 	AUDIT_REPLAY_MS = AUDIT_LIFETIME_MAX_MS + AUDIT_SKEW_MS + AUDIT_KEEP_MS,
 };
 #define AUDIT_SEGMENT_MAX ((uint64_t)1 << 30)
+
+/* The ledger behind it. */
+struct audit_ledger;
+struct audit_ledger *audit_ledger(struct audit *audit);
 
 /* The calls that a failing disk makes fail. */
 struct audit_io {
@@ -43,6 +49,11 @@ struct audit_tuning {
 	const struct audit_io *io;
 	unsigned retry_ms; /* between attempts to recover from a failure */
 };
+
+static inline unsigned audit_retry_ms(const struct audit_tuning *tuning)
+{
+	return tuning && tuning->retry_ms ? tuning->retry_ms : AUDIT_RETRY_MS;
+}
 
 must_check enum err_code audit_open_tuned(const struct audit_options *options, const struct audit_tuning *tuning,
                                           struct audit **ret, struct err *err);

@@ -7,19 +7,6 @@
 
 #include "audit/record.h"
 
-struct timespec audit_log_deadline(unsigned ms)
-{
-	struct timespec at;
-	clock_gettime(CLOCK_MONOTONIC, &at);
-	at.tv_sec += ms / 1000;
-	at.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (at.tv_nsec >= 1000000000) {
-		at.tv_nsec -= 1000000000;
-		at.tv_sec++;
-	}
-	return at;
-}
-
 static enum err_code start_thread(pthread_t *thread, void *(*body)(void *), void *user, bool *ret_runs, struct err *err)
 {
 	int rc = pthread_create(thread, NULL, body, user);
@@ -38,8 +25,9 @@ enum err_code audit_log_start(struct audit_log *log, struct err *err)
 }
 
 /* The committer goes first: what is queued may still need the preparer. */
-void audit_log_stop(struct audit_log *log)
+static void log_stop(struct audit_ledger *ledger)
 {
+	struct audit_log *log = audit_log_of(ledger);
 	pthread_mutex_lock(&log->lock);
 	log->stopping = true;
 	pthread_cond_broadcast(&log->work);
@@ -56,10 +44,9 @@ void audit_log_stop(struct audit_log *log)
 	log->committer_runs = log->preparer_runs = false;
 }
 
-void audit_log_free(struct audit_log *log)
+void audit_log_free(struct audit_ledger *ledger)
 {
-	if (!log)
-		return;
+	struct audit_log *log = audit_log_of(ledger);
 	for (struct audit_batch *batch = log->head, *next; batch; batch = next) {
 		next = batch->next;
 		audit_batch_unref(batch);
@@ -72,6 +59,7 @@ void audit_log_free(struct audit_log *log)
 	pthread_cond_destroy(&log->preparing);
 	pthread_cond_destroy(&log->work);
 	pthread_mutex_destroy(&log->lock);
+	pthread_mutex_destroy(&log->publishing);
 	audit_segments_done(&log->segments);
 	audit_uses_free(log->uses);
 	audit_hasher_free(log->hasher);
@@ -158,8 +146,9 @@ static enum err_code await(struct audit_log *log, struct audit_batch *batch, str
 	return ERR_UNAVAILABLE;
 }
 
-enum reason audit_log_use_state(struct audit_log *log, const struct audit_use *use)
+static enum reason log_use_state(struct audit_ledger *ledger, const struct audit_use *use)
 {
+	struct audit_log *log = audit_log_of(ledger);
 	int64_t now_ms = clock_now_ms(log->clock);
 	pthread_mutex_lock(&log->lock);
 	enum reason reason = audit_uses_judge(log->uses, use, now_ms > log->last_ms ? now_ms : log->last_ms);
@@ -167,9 +156,10 @@ enum reason audit_log_use_state(struct audit_log *log, const struct audit_use *u
 	return reason;
 }
 
-enum err_code audit_log_append(struct audit_log *log, const Twokey__V1__Record *record, const struct audit_use *use,
-                               struct audit_commit *ret, struct err *err)
+static enum err_code log_append(struct audit_ledger *ledger, const Twokey__V1__Record *record,
+                                const struct audit_use *use, struct audit_commit *ret, struct err *err)
 {
+	struct audit_log *log = audit_log_of(ledger);
 	autobuf struct buf rest = {.max = AUDIT_RECORD_MAX};
 	struct audit_batch *batch = NULL;
 	struct audit_commit commit = {0};
@@ -186,8 +176,9 @@ enum err_code audit_log_append(struct audit_log *log, const Twokey__V1__Record *
 	return code;
 }
 
-enum err_code audit_log_check(struct audit_log *log, struct err *err)
+static enum err_code log_check(struct audit_ledger *ledger, struct err *err)
 {
+	struct audit_log *log = audit_log_of(ledger);
 	enum err_code code = ERR_OK;
 	pthread_mutex_lock(&log->lock);
 	const struct audit_batch *oldest = log->writing ? log->writing : log->head;
@@ -200,20 +191,26 @@ enum err_code audit_log_check(struct audit_log *log, struct err *err)
 	return code;
 }
 
-uint64_t audit_log_committed(struct audit_log *log)
+static void log_position(struct audit_ledger *ledger, struct audit_position *ret)
 {
-	return atomic_load(&log->committed);
+	struct audit_log *log = audit_log_of(ledger);
+	pthread_mutex_lock(&log->lock);
+	ret->next = atomic_load(&log->committed);
+	memcpy(ret->chain, log->committed_chain, sizeof ret->chain);
+	pthread_mutex_unlock(&log->lock);
 }
 
-bool audit_log_follow(struct audit_log *log, uint64_t count, unsigned timeout_ms)
+static bool log_follow(struct audit_ledger *ledger, uint64_t count, unsigned timeout_ms)
 {
-	struct timespec deadline = audit_log_deadline(timeout_ms);
+	struct audit_log *log = audit_log_of(ledger);
+	struct timespec deadline = audit_deadline(timeout_ms);
 	pthread_mutex_lock(&log->lock);
-	log->follow_at = count;
-	while (!log->following_stop && atomic_load(&log->committed) < count)
+	while (!log->following_stop && atomic_load(&log->committed) < count) {
+		if (count < log->follow_at)
+			log->follow_at = count;
 		if (pthread_cond_timedwait(&log->progress, &log->lock, &deadline) != 0)
 			break;
-	log->follow_at = UINT64_MAX;
+	}
 	bool go_on = !log->following_stop;
 	pthread_mutex_unlock(&log->lock);
 	return go_on;
@@ -236,68 +233,21 @@ bool audit_log_segment_of(struct audit_log *log, uint64_t index, uint64_t *ret_s
 	return found;
 }
 
-static enum err_code read_at(struct audit_walk *walk, uint64_t index, uint64_t offset, struct buf *out, struct err *err)
-{
-	struct audit_frame frame;
-	uint64_t claimed = 0;
-	audit_walk_seek(walk, offset, index, walk->chain);
-	enum err_code code = audit_walk_peek(walk, &frame, err);
-	if (code != ERR_OK)
-		return code;
-	if (!audit_record_index(frame.record, &claimed) || claimed != index)
-		return err_set(err, ERR_CORRUPT, 0, "index %" PRIu64 ": another record stands in its place", index);
-	buf_append(out, frame.record);
-	return ERR_OK;
-}
-
-static enum err_code read_by_walking(struct audit_walk *walk, uint64_t index, struct buf *out, struct err *err)
-{
-	struct span record = {0};
-	while (walk->index <= index) {
-		enum audit_walk_step step = audit_walk_next(walk, &record, err);
-		if (step == AUDIT_WALK_END)
-			return err_set(err, ERR_CORRUPT, 0, "segment %" PRIu64 " ends at index %" PRIu64, walk->header.segment,
-			               walk->index);
-		if (step == AUDIT_WALK_BAD)
-			return ERR_CORRUPT;
-	}
-	buf_append(out, record);
-	return ERR_OK;
-}
-
-void audit_reader_done(struct audit_reader *reader)
-{
-	if (reader->open)
-		audit_walk_done(&reader->walk);
-	reader->open = false;
-}
-
-static enum err_code reader_open(struct audit_log *log, struct audit_reader *reader, uint64_t segment, struct err *err)
-{
-	if (reader->open && reader->walk.header.segment == segment)
-		return ERR_OK;
-	audit_reader_done(reader);
-	reader->open = true;
-	return audit_walk_begin(&reader->walk, log->directory, segment, err);
-}
-
-enum err_code audit_log_read(struct audit_log *log, struct audit_reader *reader, uint64_t index,
-                             struct audit_place place, struct buf *out, struct err *err)
-{
-	struct audit_walk *walk = &reader->walk;
-	uint64_t segment;
-	if (!audit_log_segment_of(log, index, &segment))
-		return err_set(err, ERR_NOT_FOUND, 0, "there is no record %" PRIu64, index);
-	enum err_code code = reader_open(log, reader, segment, err);
-	if (code != ERR_OK) {
-		audit_reader_done(reader);
-		return code;
-	}
-	walk->point = true;
-	if (place.offset && place.segment == segment && read_at(walk, index, place.offset, out, NULL) == ERR_OK)
-		return ERR_OK;
-	/* The place was a hint, and wrong. */
-	walk->point = false;
-	audit_walk_seek(walk, AUDIT_HEADER_BYTES, walk->header.first_index, walk->header.chain);
-	return read_by_walking(walk, index, out, err);
-}
+const struct audit_ledger_kind audit_log_kind = {
+    .stop = log_stop,
+    .free = audit_log_free,
+    .append = log_append,
+    .use_state = log_use_state,
+    .check = log_check,
+    .position = log_position,
+    .position_at = audit_log_position_at,
+    .position_of = audit_log_position_of,
+    .follow = log_follow,
+    .read = audit_log_read,
+    .reader_free = audit_log_reader_free,
+    .stream_open = audit_log_stream_open,
+    .stream_next = audit_log_stream_next,
+    .stream_close = audit_log_stream_close,
+    .published = audit_log_published,
+    .publish = audit_log_publish,
+};

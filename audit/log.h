@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "audit/batch.h"
+#include "audit/ledger.h"
 #include "audit/segment.h"
 #include "audit/uses.h"
 #include "audit/walk.h"
@@ -18,6 +19,8 @@ enum audit_next {
 };
 
 struct audit_log {
+	struct audit_ledger ledger;
+
 	/* Set at open, then only read. */
 	char *directory;
 	uint64_t segment_bytes;
@@ -28,6 +31,7 @@ struct audit_log {
 	const struct audit_io *io;
 	int lock_fd;
 
+	pthread_mutex_t publishing; /* the file `checkpoint` */
 	pthread_mutex_t lock;
 	pthread_cond_t work;      /* something for the committer */
 	pthread_cond_t preparing; /* something for the preparer, or its answer */
@@ -49,7 +53,7 @@ struct audit_log {
 	enum audit_next next;
 	struct err next_failure;
 
-	uint64_t follow_at; /* `progress` is signalled from this count on */
+	uint64_t follow_at; /* `progress` is signalled when this count is reached: the least that anybody waits for */
 
 	_Atomic(uint64_t) committed;                /* records that are durable; grows under the lock */
 	uint8_t committed_chain[AUDIT_CHAIN_BYTES]; /* after them; under the lock */
@@ -71,42 +75,33 @@ must_check enum err_code audit_log_open(const struct audit_options *options, con
                                         struct audit_log **ret, uint64_t *ret_torn, struct err *err);
 /* Starts committer and preparer. */
 must_check enum err_code audit_log_start(struct audit_log *log, struct err *err);
-/* Commits what is queued and stops the threads; whoever follows is woken and told to stop. */
-void audit_log_stop(struct audit_log *log);
-void audit_log_free(struct audit_log *log);
-
-must_check enum err_code audit_log_append(struct audit_log *log, const Twokey__V1__Record *record,
-                                          const struct audit_use *use, struct audit_commit *ret, struct err *err);
-enum reason audit_log_use_state(struct audit_log *log, const struct audit_use *use);
-must_check enum err_code audit_log_check(struct audit_log *log, struct err *err);
-uint64_t audit_log_committed(struct audit_log *log);
-/* Waits until at least `count` records are durable, or `timeout_ms` passed. False: stop following. One thread only. */
-bool audit_log_follow(struct audit_log *log, uint64_t count, unsigned timeout_ms);
+/* log.c: what the log does as a ledger (audit/ledger.h). */
+extern const struct audit_ledger_kind audit_log_kind;
+static inline struct audit_log *audit_log_of(struct audit_ledger *ledger)
+{
+	return (struct audit_log *)(void *)ledger;
+}
+void audit_log_free(struct audit_ledger *ledger);
 /* The segment that has a durable record; false beyond the end. */
 bool audit_log_segment_of(struct audit_log *log, uint64_t index, uint64_t *ret_segment);
-/* Keeps the segment open between reads; zeroed to begin with. One thread at a time. */
-struct audit_reader {
-	struct audit_walk walk;
-	bool open;
-};
-/* Appends one record, found by its place when that is known (offset not 0) and right, else by reading its segment from
- * the start. */
-must_check enum err_code audit_log_read(struct audit_log *log, struct audit_reader *reader, uint64_t index,
-                                        struct audit_place place, struct buf *out, struct err *err);
-void audit_reader_done(struct audit_reader *reader);
+/* log_read.c */
+enum err_code audit_log_read(struct audit_ledger *ledger, struct audit_reader **reader, uint64_t index,
+                             struct audit_place place, struct buf *out, struct err *err);
+void audit_log_reader_free(struct audit_reader *reader);
+/* log_stream.c */
+enum err_code audit_log_position_at(struct audit_ledger *ledger, int64_t time_ms, struct audit_position *ret,
+                                    struct err *err);
+enum err_code audit_log_position_of(struct audit_ledger *ledger, uint64_t next, struct audit_position *ret,
+                                    struct err *err);
+enum err_code audit_log_stream_open(struct audit_ledger *ledger, const struct audit_position *from,
+                                    struct audit_stream **ret, struct err *err);
+enum audit_step audit_log_stream_next(struct audit_stream *stream, struct audit_entry *ret, struct err *err);
+void audit_log_stream_close(struct audit_stream *stream);
+/* log_published.c: the note is the file `checkpoint`. */
+enum err_code audit_log_published(struct audit_ledger *ledger, struct audit_published *ret, struct err *err);
+enum err_code audit_log_publish(struct audit_ledger *ledger, const struct audit_published *last,
+                                const struct audit_published *next, struct err *err);
 
-/* replay.c: see audit_replay and audit_position, _at, _of. */
-must_check enum err_code audit_log_replay(struct audit_log *log, Twokey__V1__Event event,
-                                          struct audit_position *position,
-                                          bool (*each)(uint64_t index, struct span record, void *user), void *user,
-                                          struct err *err);
-void audit_log_position(struct audit_log *log, struct audit_position *ret);
-void audit_log_position_at(struct audit_log *log, int64_t time_ms, struct audit_position *ret);
-must_check enum err_code audit_log_position_of(struct audit_log *log, uint64_t next, struct audit_position *ret,
-                                               struct err *err);
-
-/* A moment from now, on the clock of the log's conditions. */
-struct timespec audit_log_deadline(unsigned ms);
 /* log_commit.c: the threads. */
 void *audit_log_committer(void *log);
 void *audit_log_preparer(void *log);

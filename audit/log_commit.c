@@ -24,7 +24,7 @@ void *audit_log_preparer(void *user)
 		log->next = code == ERR_OK ? AUDIT_NEXT_READY : AUDIT_NEXT_FAILED;
 		log->next_failure = err;
 		pthread_cond_broadcast(&log->preparing);
-		struct timespec deadline = audit_log_deadline(log->retry_ms);
+		struct timespec deadline = audit_deadline(log->retry_ms);
 		if (code != ERR_OK && !log->preparer_stop)
 			pthread_cond_timedwait(&log->preparing, &log->lock, &deadline);
 	}
@@ -152,8 +152,10 @@ static enum err_code commit_one_locked(struct audit_log *log, struct err *err)
 	log->writing = NULL;
 	log->queued_bytes -= batch->frames.len;
 	memcpy(log->committed_chain, log->chain, sizeof(log->committed_chain));
-	if (atomic_fetch_add(&log->committed, batch->n) + batch->n >= log->follow_at)
-		pthread_cond_signal(&log->progress);
+	if (atomic_fetch_add(&log->committed, batch->n) + batch->n >= log->follow_at) {
+		log->follow_at = UINT64_MAX;
+		pthread_cond_broadcast(&log->progress);
+	}
 	pthread_mutex_unlock(&log->lock);
 	if (atomic_load(&batch->state) == AUDIT_BATCH_OPEN)
 		audit_batch_settle(batch, AUDIT_BATCH_DURABLE);
@@ -174,7 +176,7 @@ static void commit(struct audit_log *log)
 static void recover(struct audit_log *log)
 {
 	struct err err = {0};
-	struct timespec deadline = audit_log_deadline(log->retry_ms);
+	struct timespec deadline = audit_deadline(log->retry_ms);
 	while (!log->stopping && pthread_cond_timedwait(&log->work, &log->lock, &deadline) == 0)
 		;
 	if (log->stopping)
@@ -194,7 +196,7 @@ static void recover(struct audit_log *log)
 static void look(struct audit_log *log)
 {
 	struct err err = {0};
-	struct timespec deadline = audit_log_deadline(LOOK_MS);
+	struct timespec deadline = audit_deadline(LOOK_MS);
 	if (pthread_cond_timedwait(&log->work, &log->lock, &deadline) != ETIMEDOUT)
 		return;
 	pthread_mutex_unlock(&log->lock);

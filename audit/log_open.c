@@ -10,29 +10,25 @@
 #include "audit/log.h"
 #include "audit/record.h"
 
-enum { COMMIT_TIMEOUT_MS = 10000, RETRY_MS = 1000 };
-
 static struct audit_log *log_new(const struct audit_options *options, const struct audit_tuning *tuning)
 {
 	struct audit_log *log = xcalloc(1, sizeof(*log));
-	pthread_condattr_t monotonic;
+	log->ledger.kind = &audit_log_kind;
 	log->directory = xstrdup(options->directory);
 	log->segment_bytes = options->segment_bytes ? options->segment_bytes : AUDIT_SEGMENT_DEFAULT;
-	log->commit_timeout_ms = options->commit_timeout_ms ? options->commit_timeout_ms : COMMIT_TIMEOUT_MS;
+	log->commit_timeout_ms = options->commit_timeout_ms ? options->commit_timeout_ms : AUDIT_COMMIT_TIMEOUT_MS;
 	log->clock = options->clock;
 	log->io = tuning && tuning->io ? tuning->io : &audit_io_system;
-	log->retry_ms = tuning && tuning->retry_ms ? tuning->retry_ms : RETRY_MS;
+	log->retry_ms = audit_retry_ms(tuning);
 	log->lock_fd = log->fd = -1;
 	log->follow_at = UINT64_MAX;
 	log->uses = audit_uses_new();
 	log->hasher = audit_hasher_new();
 	pthread_mutex_init(&log->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&log->work, &monotonic);
-	pthread_cond_init(&log->preparing, &monotonic);
-	pthread_cond_init(&log->progress, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	pthread_mutex_init(&log->publishing, NULL);
+	audit_cond_init(&log->work);
+	audit_cond_init(&log->preparing);
+	audit_cond_init(&log->progress);
 	return log;
 }
 
@@ -188,7 +184,7 @@ enum err_code audit_log_open(const struct audit_options *options, const struct a
 	if (code == ERR_OK && !log->segments.n)
 		code = begin_first(log, err);
 	if (code != ERR_OK) {
-		audit_log_free(log);
+		audit_log_free(&log->ledger);
 		return code;
 	}
 	log->batch_max = log->segment_bytes - AUDIT_HEADER_BYTES;

@@ -356,21 +356,21 @@ static enum err_code deliver(struct audit_index *index, const struct query *quer
 	autobuf struct buf record = {.max = AUDIT_RECORD_MAX};
 	uint64_t n = hits->n < query->limit ? hits->n : query->limit;
 	struct audit_search_result result = {.indexed = hits->indexed};
-	struct audit_reader reader = {0};
+	struct audit_reader *reader = NULL;
 	enum err_code code = ERR_OK;
 	bool go_on = true;
 	while (go_on && result.returned < n) {
 		const struct hit *hit = &hits->items[result.returned];
 		buf_clear(&record);
-		code = audit_log_read(index->log, &reader, hit->index, hit->place, &record, err);
+		code = audit_ledger_read(index->ledger, &reader, hit->index, hit->place, &record, err);
 		if (code != ERR_OK)
 			break;
 		go_on = each(hit->index, buf_span(&record), user);
 		result.returned++;
 	}
-	audit_reader_done(&reader);
+	audit_reader_free(index->ledger, reader);
 	result.more = hits->n > result.returned;
-	result.committed = audit_log_committed(index->log);
+	result.committed = audit_ledger_committed(index->ledger);
 	if (code == ERR_OK)
 		*ret = result;
 	return code;

@@ -241,9 +241,10 @@ static void replay_log(struct replay *replay)
 	struct request *request = replay->request;
 	struct audit *audit = request->deployment->audit;
 	struct audit_position position;
-	audit_position_at(audit, replay->since_ms, &position);
-	enum err_code code =
-	    audit_replay(audit, TWOKEY__V1__EVENT__EVENT_UNSPECIFIED, &position, replay_record, replay, &request->detail);
+	enum err_code code = audit_position_at(audit, replay->since_ms, &position, &request->detail);
+	if (code == ERR_OK)
+		code = audit_replay(audit, TWOKEY__V1__EVENT__EVENT_UNSPECIFIED, &position, replay_record, replay,
+		                    &request->detail);
 	if (replay->sent != ERR_OK)
 		request_fail(request, REASON_CLIENT_GONE);
 	else if (code != ERR_OK)

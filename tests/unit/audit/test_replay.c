@@ -113,11 +113,12 @@ static void test_a_position_by_time(void **state)
 {
 	(void)state;
 	struct audit_position position;
-	audit_position_at(ledger.audit, 0, &position);
+	struct err err = {0};
+	assert_ok(audit_position_at(ledger.audit, 0, &position, &err), err);
 	assert_int_equal(position.next, 0);
 	/* Record i is of START + (i + 1) s. */
 	const uint64_t wanted = RECORDS - 20;
-	audit_position_at(ledger.audit, START_TIME_MS + (int64_t)(wanted + 1) * 1000, &position);
+	assert_ok(audit_position_at(ledger.audit, START_TIME_MS + (int64_t)(wanted + 1) * 1000, &position, &err), err);
 	assert_true(position.next <= wanted);
 	assert_true(position.next > 0);
 	struct seen seen = replay(TWOKEY__V1__EVENT__EVENT_UNSPECIFIED, &position, 0);

@@ -87,8 +87,9 @@ static enum err_code open_log(uint64_t *ret_records, uint64_t *ret_torn, struct 
 	struct audit_log *log = NULL;
 	enum err_code code = audit_log_open(&ledger.options, &tuning, &log, ret_torn, err);
 	if (code == ERR_OK)
-		*ret_records = audit_log_committed(log);
-	audit_log_free(log);
+		*ret_records = audit_ledger_committed(&log->ledger);
+	if (log)
+		audit_ledger_free(&log->ledger);
 	return code;
 }
 

@@ -96,7 +96,7 @@ struct rpc_server {
 	size_t n_spare;
 	struct rpc_call *lingering; /* answered by a poller, not yet over */
 	unsigned n_lingering;       /* with those that are being freed */
-	int64_t lingered_us, tidied_us;
+	int64_t lingered_us;
 	char tag_down;
 };
 

@@ -7,7 +7,6 @@
 #include "common/secret.h"
 #include "common/text.h"
 #include "rpc/tls.h"
-#include "rpc/token_key.h"
 
 #define PEM_MAX ((size_t)1 << 20)
 
@@ -69,8 +68,6 @@ static enum err_code load_certificate(const char *what, const char *path, char *
 
 static enum err_code load_key(const struct rpc_tls *tls, X509 *certificate, char **ret, struct err *err)
 {
-	if (rpc_token_key_is(tls->key))
-		return rpc_token_key_name(tls, ret, err);
 	enum err_code code = read_pem("TLS key", tls->key, ret, err);
 	if (code != ERR_OK)
 		return code;
@@ -84,9 +81,20 @@ static enum err_code load_key(const struct rpc_tls *tls, X509 *certificate, char
 	return code;
 }
 
+static enum err_code check_token_key(const struct rpc_tls *tls, X509 *certificate, struct err *err)
+{
+	const unsigned char *at = tls->token_key->spki.ptr;
+	EVP_PKEY *public = d2i_PUBKEY(NULL, &at, (long)tls->token_key->spki.len);
+	bool same = public && EVP_PKEY_eq(public, X509_get0_pubkey(certificate)) == 1;
+	EVP_PKEY_free(public);
+	return same ? ERR_OK
+	            : err_set(err, ERR_INVALID, 0, "TLS key: the key in the token does not belong to the certificate %s",
+	                      tls->certificate);
+}
+
 enum err_code rpc_pem_load(const struct rpc_tls *tls, struct rpc_pem *ret, struct err *err)
 {
-	if (!tls->certificate != !tls->key)
+	if (!tls->certificate != (!tls->key && !tls->token_key) || (tls->key && tls->token_key))
 		return err_set(err, ERR_INVALID, 0, "TLS: a certificate and its key go together");
 	struct rpc_pem pem = {0};
 	X509 *certificate = NULL;
@@ -95,6 +103,8 @@ enum err_code rpc_pem_load(const struct rpc_tls *tls, struct rpc_pem *ret, struc
 		code = load_certificate("TLS certificate", tls->certificate, &pem.certificate, &certificate, err);
 	if (code == ERR_OK && tls->key)
 		code = load_key(tls, certificate, &pem.key, err);
+	if (code == ERR_OK && tls->token_key)
+		code = check_token_key(tls, certificate, err);
 	if (code == ERR_OK && tls->client_ca)
 		code = load_certificate("TLS authority", tls->client_ca, &pem.ca, NULL, err);
 	X509_free(certificate);

@@ -26,14 +26,22 @@ struct rpc_method {
 	bool urgent;              /* must get through when everything else is full: has a few threads of its own */
 };
 
-/* Certificates. Paths of PEM files. `key` may be a PKCS#11 URI ("pkcs11:..."): then module and pin_source say where its
- * token is. */
+/* A private key that is not in this process: EC P-256, in a token. */
+struct rpc_token_key {
+	struct span spki; /* SubjectPublicKeyInfo (DER) */
+	/* Signs a SHA-256 digest: ECDSA as DER (RFC 3279), appended to *sig. Called by several threads at once; they are
+	 * there for nothing else. It may block, but each handshake waits 3 s for it, and while one is over that none
+	 * begins. */
+	enum err_code (*sign)(void *user, const uint8_t digest[32], struct buf *sig, struct err *err);
+	void *user;
+};
+
+/* Certificates. Paths of PEM files. */
 struct rpc_tls {
 	const char *certificate; /* chain, leaf first */
 	const char *key;
-	const char *client_ca; /* NULL: client certificates are not asked for */
-	const char *module;    /* PKCS#11 module of a key in a token */
-	const char *pin_source;
+	const char *client_ca;                 /* NULL: client certificates are not asked for */
+	const struct rpc_token_key *token_key; /* instead of `key` */
 };
 
 struct rpc_server_options {
@@ -60,8 +68,8 @@ struct rpc_server_options {
 	unsigned idle_timeout_ms;      /* a connection without calls; 0: 300000 */
 };
 
-/* Binds, starts polling and serving. The descriptors and what `user` points to must outlive the server; the rest of the
- * options is copied. Replaced certificate files are taken up by the next connection. ERR_INVALID: options or
+/* Binds, starts polling and serving. The descriptors and what any `user` points to must outlive the server; the rest of
+ * the options is copied. Replaced certificate files are taken up by the next connection. ERR_INVALID: options or
  * certificates; ERR_UNAVAILABLE: the address cannot be bound. */
 must_check enum err_code rpc_server_start(const struct rpc_server_options *options, struct rpc_server **ret,
                                           struct err *err);

@@ -8,7 +8,6 @@
 #include "rpc/cq.h"
 #include "rpc/internal.h"
 #include "rpc/message.h"
-#include "rpc/tls.h"
 
 #define SLOTS        64
 #define SPARE_QUEUES 512
@@ -127,7 +126,7 @@ static void free_lingering(struct rpc_server *server, struct rpc_call *over)
 	pthread_mutex_unlock(&server->lock);
 }
 
-/* Frees calls that are over, keeps the token key in its place; says how long the poller may sleep. */
+/* Frees calls that are over; says how long the poller may sleep. */
 static int64_t housekeeping(struct rpc_server *server)
 {
 	struct rpc_call *over = NULL;
@@ -138,13 +137,8 @@ static int64_t housekeeping(struct rpc_server *server)
 		server->lingered_us = now;
 	}
 	bool more = server->lingering;
-	bool tidy = server->tls && now - server->tidied_us >= TICK_MS * 1000;
-	if (tidy)
-		server->tidied_us = now;
 	pthread_mutex_unlock(&server->lock);
 	free_lingering(server, over);
-	if (tidy)
-		rpc_tls_server_tidy(server->tls);
 	return more ? LINGER_MS : TICK_MS;
 }
 

@@ -162,8 +162,6 @@ static bool port_add(struct rpc_server *server, const struct rpc_address *addres
 	autofree char *text = xasprintf("%s:%u", address->host, address->port);
 	int port = grpc_server_add_http2_port(server->core, text, credentials);
 	grpc_server_credentials_release(credentials);
-	if (server->tls)
-		rpc_tls_server_tidy(server->tls);
 	server->port = port > 0 ? (unsigned)port : 0;
 	return port > 0;
 }
@@ -221,7 +219,7 @@ static struct rpc_server *server_new(const struct rpc_server_options *options)
 
 static bool has_tls(const struct rpc_tls *tls)
 {
-	return tls->certificate || tls->key || tls->client_ca;
+	return tls->certificate || tls->key || tls->token_key || tls->client_ca;
 }
 
 /* Everything that can be wrong with the options, before anything is bound. */

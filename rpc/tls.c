@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "common/log.h"
-#include "rpc/token_key.h"
+#include "rpc/engine.h"
 
 /* Tells a replaced file from the one that was loaded. */
 struct stamp {
@@ -16,7 +16,9 @@ struct stamp {
 
 struct rpc_tls_server {
 	struct rpc_tls files; /* our copies */
-	bool token;
+	struct rpc_token_key token_key;
+	struct rpc_signer *signer; /* of a key in a token, else NULL */
+	char *engine_key;          /* its name for the core */
 	pthread_mutex_t lock;
 	bool given; /* the listener has its first configuration */
 	struct stamp stamps[3];
@@ -24,8 +26,7 @@ struct rpc_tls_server {
 
 static void stamps_take(const struct rpc_tls *files, struct stamp stamps[3])
 {
-	const char *const paths[3] = {files->certificate, rpc_token_key_is(files->key) ? NULL : files->key,
-	                              files->client_ca};
+	const char *const paths[3] = {files->certificate, files->key, files->client_ca};
 	memset(stamps, 0, 3 * sizeof(stamps[0]));
 	for (int i = 0; i < 3; i++) {
 		struct stat st;
@@ -37,15 +38,16 @@ static void stamps_take(const struct rpc_tls *files, struct stamp stamps[3])
 	}
 }
 
-static grpc_ssl_server_certificate_config *load(const struct rpc_tls *files)
+static grpc_ssl_server_certificate_config *load(const struct rpc_tls_server *tls)
 {
 	struct rpc_pem pem;
 	struct err err = {0};
-	if (rpc_pem_load(files, &pem, &err) != ERR_OK) {
+	if (rpc_pem_load(&tls->files, &pem, &err) != ERR_OK) {
 		log_event(LOG_DEBUG, "the changed TLS files are not used", "error", err.text, NULL);
 		return NULL;
 	}
-	grpc_ssl_pem_key_cert_pair pair = {.private_key = pem.key, .cert_chain = pem.certificate};
+	grpc_ssl_pem_key_cert_pair pair = {.private_key = tls->signer ? tls->engine_key : pem.key,
+	                                   .cert_chain = pem.certificate};
 	/* Without roots the core aborts the process; nobody is asked for a certificate when these are the server's own. */
 	grpc_ssl_server_certificate_config *config =
 	    grpc_ssl_server_certificate_config_create(pem.ca ? pem.ca : pem.certificate, &pair, 1);
@@ -64,7 +66,7 @@ static grpc_ssl_certificate_config_reload_status fetch(void *user, grpc_ssl_serv
 	grpc_ssl_server_certificate_config *fresh = NULL;
 	if (!tls->given || memcmp(now, tls->stamps, sizeof(now)) != 0) {
 		memcpy(tls->stamps, now, sizeof(now));
-		fresh = load(&tls->files);
+		fresh = load(tls);
 	}
 	bool given = tls->given;
 	tls->given = given || fresh;
@@ -81,6 +83,19 @@ static const char *copy(const char *text)
 	return text ? xstrdup(text) : NULL;
 }
 
+static enum err_code signer_start(struct rpc_tls_server *tls, const struct rpc_token_key *key, struct err *err)
+{
+	enum err_code code = rpc_signer_new(key, &tls->signer, err);
+	if (code == ERR_OK)
+		code = rpc_engine_add(tls->signer, &tls->engine_key, err);
+	if (code != ERR_OK)
+		return code;
+	tls->token_key = *key;
+	tls->token_key.spki = rpc_signer_spki(tls->signer);
+	tls->files.token_key = &tls->token_key;
+	return ERR_OK;
+}
+
 enum err_code rpc_tls_server_new(const struct rpc_tls *files, struct rpc_tls_server **ret, struct err *err)
 {
 	if (!files->certificate)
@@ -92,9 +107,14 @@ enum err_code rpc_tls_server_new(const struct rpc_tls *files, struct rpc_tls_ser
 	rpc_pem_done(&pem);
 	struct rpc_tls_server *tls = xcalloc(1, sizeof(*tls));
 	pthread_mutex_init(&tls->lock, NULL);
-	tls->token = rpc_token_key_is(files->key);
-	tls->files = (struct rpc_tls){copy(files->certificate), copy(files->key), copy(files->client_ca),
-	                              copy(files->module), copy(files->pin_source)};
+	tls->files = (struct rpc_tls){
+	    .certificate = copy(files->certificate), .key = copy(files->key), .client_ca = copy(files->client_ca)};
+	if (files->token_key)
+		code = signer_start(tls, files->token_key, err);
+	if (code != ERR_OK) {
+		rpc_tls_server_free(tls);
+		return code;
+	}
 	*ret = tls;
 	return ERR_OK;
 }
@@ -109,12 +129,6 @@ grpc_server_credentials *rpc_tls_server_credentials(struct rpc_tls_server *tls)
 	    grpc_ssl_server_credentials_create_options_using_config_fetcher(request, fetch, tls));
 }
 
-void rpc_tls_server_tidy(struct rpc_tls_server *tls)
-{
-	if (tls->token)
-		rpc_token_key_tidy();
-}
-
 void rpc_tls_server_free(struct rpc_tls_server *tls)
 {
 	if (!tls)
@@ -122,8 +136,10 @@ void rpc_tls_server_free(struct rpc_tls_server *tls)
 	free((char *)tls->files.certificate);
 	free((char *)tls->files.key);
 	free((char *)tls->files.client_ca);
-	free((char *)tls->files.module);
-	free((char *)tls->files.pin_source);
+	if (tls->signer)
+		rpc_signer_close(tls->signer);
+	rpc_engine_remove(tls->engine_key);
+	rpc_signer_unref(tls->signer);
 	pthread_mutex_destroy(&tls->lock);
 	free(tls);
 }

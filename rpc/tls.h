@@ -6,14 +6,14 @@
 
 #include "rpc/rpc.h"
 
-/* What TLS needs, as NUL-terminated PEM; `key` may also be "engine:pkcs11:...". */
+/* What TLS needs, as NUL-terminated PEM; `key` may also be the name of an engine's (engine.h). */
 struct rpc_pem {
 	char *certificate;
 	char *key;
 	char *ca;
 };
 
-/* Reads what is named (NULL: left out) and checks it: parses, and a key in a file belongs to the certificate.
+/* Reads the files that are named (NULL: left out) and checks them: they parse, and the key belongs to the certificate.
  * ERR_INVALID says which file and why. */
 must_check enum err_code rpc_pem_load(const struct rpc_tls *tls, struct rpc_pem *ret, struct err *err);
 void rpc_pem_done(struct rpc_pem *pem); /* wipes the key */
@@ -23,9 +23,6 @@ struct rpc_tls_server;
 must_check enum err_code rpc_tls_server_new(const struct rpc_tls *tls, struct rpc_tls_server **ret, struct err *err);
 /* Credentials for one listener; the caller releases them. Must not outlive the struct. */
 grpc_server_credentials *rpc_tls_server_credentials(struct rpc_tls_server *tls);
-/* To be called after a listener was added and now and then: takes back what the core's use of a token key does to the
- * whole process (token_key.h). */
-void rpc_tls_server_tidy(struct rpc_tls_server *tls);
 void rpc_tls_server_free(struct rpc_tls_server *tls); /* accepts NULL */
 
 #endif

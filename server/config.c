@@ -126,6 +126,11 @@ void config_resolve(const struct config *config, char **path)
 	*path = full;
 }
 
+bool config_tls_in_token(const struct config *config)
+{
+	return strncmp(config->tls.key, "pkcs11:", 7) == 0;
+}
+
 static void fill_defaults(struct config *config)
 {
 	config_default(&config->listen, "127.0.0.1:7401");
@@ -134,7 +139,7 @@ static void fill_defaults(struct config *config)
 	config_default_key(&config->keys.transaction, "twokey-transaction", "");
 	config_default_key(&config->keys.audit, "twokey-audit", "");
 	config_resolve(config, &config->tls.certificate);
-	if (strncmp(config->tls.key, "pkcs11:", 7) != 0)
+	if (!config_tls_in_token(config))
 		config_resolve(config, &config->tls.key);
 	config_resolve(config, &config->tls.client_ca);
 	config_resolve(config, &config->ledger.directory);

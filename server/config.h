@@ -95,6 +95,8 @@ struct config {
 must_check enum err_code config_load(const char *path, struct config *ret, struct err *err);
 void config_done(struct config *config);
 
+/* Is tls.key the URI of a key in the token? */
+bool config_tls_in_token(const struct config *config);
 /* How to open the configured token; borrows from the config. */
 struct hsm_options config_hsm_options(const struct config *config);
 

@@ -6,6 +6,20 @@
 #include "server/bucket.h"
 #include "server/limits.h"
 
+static enum err_code sign_for_tls(void *key, const uint8_t digest[32], struct buf *sig, struct err *err)
+{
+	return hsm_sign((struct hsm_key *)key, digest, sig, err);
+}
+
+static enum err_code find_tls_key(struct deployment *deployment, struct err *err)
+{
+	struct hsm_key *key = NULL;
+	enum err_code code = hsm_key_find(deployment->hsm, HSM_KEY_SIGN, deployment->config->tls.key, &key, err);
+	if (code == ERR_OK)
+		deployment->tls_key = (struct rpc_token_key){.spki = hsm_key_spki(key), .sign = sign_for_tls, .user = key};
+	return code;
+}
+
 static enum err_code open_token(struct deployment *deployment, struct err *err)
 {
 	const struct config *config = deployment->config;
@@ -13,6 +27,8 @@ static enum err_code open_token(struct deployment *deployment, struct err *err)
 	enum err_code code = hsm_open(&options, &deployment->hsm, err);
 	if (code == ERR_OK)
 		code = keys_open(config, deployment->hsm, &deployment->keys, err);
+	if (code == ERR_OK && config_tls_in_token(config))
+		code = find_tls_key(deployment, err);
 	if (code == ERR_NOT_FOUND)
 		err_prefix(err, "token (run `twokey init --config %s` to make what is missing)", config->path);
 	else if (code != ERR_OK)

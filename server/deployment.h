@@ -34,6 +34,7 @@ struct deployment {
 	const struct clock *clock; /* NULL: the system's */
 	struct hsm *hsm;
 	struct keys *keys;
+	struct rpc_token_key tls_key; /* when tls.key is in the token */
 	struct audit *audit;
 	struct restricting *restrictions; /* opened with the ledger */
 	pthread_mutex_t reloading;        /* of the rules: one at a time */

@@ -15,11 +15,10 @@ static enum err_code ensure_signing_key(const struct provision *provision, const
 /* A file is somebody else's to make. */
 static enum err_code ensure_tls_key(const struct provision *provision, struct err *err)
 {
-	const char *uri = provision->config->tls.key;
 	struct hsm_key *key = NULL;
-	if (strncmp(uri, "pkcs11:", 7) != 0)
+	if (!config_tls_in_token(provision->config))
 		return ERR_OK;
-	enum err_code code = provision_key(provision, HSM_KEY_SIGN, uri, hsm_generate_ec, &key, err);
+	enum err_code code = provision_key(provision, HSM_KEY_SIGN, provision->config->tls.key, hsm_generate_ec, &key, err);
 	return code == ERR_OK ? provision_csr(provision, key, err) : code;
 }
 

@@ -51,14 +51,14 @@ static enum err_code record_event(struct server *server, Twokey__V1__Event event
 static struct rpc_server_options rpc_options(struct server *server)
 {
 	const struct config *config = server->config;
+	const bool in_token = config_tls_in_token(config);
 	methods_table(server->deployment, server->methods);
 	return (struct rpc_server_options){
 	    .listen = config->listen,
 	    .tls = {.certificate = config->tls.certificate,
-	            .key = config->tls.key,
+	            .key = in_token ? NULL : config->tls.key,
 	            .client_ca = config->tls.client_ca,
-	            .module = config->token.module,
-	            .pin_source = config->token.pin_source},
+	            .token_key = in_token ? &server->deployment->tls_key : NULL},
 	    .methods = server->methods,
 	    .unknown = methods_unknown,
 	    .unknown_user = server->deployment,

@@ -16,6 +16,7 @@
 	X(HOLDER_PROOF_INVALID, UNAUTHENTICATED, "the holder proof is missing or does not hold")                           \
 	X(CALLER_UNAUTHENTICATED, UNAUTHENTICATED, "this method needs a client certificate")                               \
 	X(CALLER_NOT_ALLOWED, DENIED, "the client certificate has no role that allows this")                               \
+	X(CALLER_LIMITED, DENIED, "this caller may not propose or use such a transaction")                                 \
 	X(AUDIENCE_MISMATCH, DENIED, "the transaction names another gatekeeper or a bucket it does not guard")             \
 	X(OPERATION_MISMATCH, DENIED, "the transaction allows another operation than this method performs")                \
 	X(NOT_YET_VALID, PRECONDITION, "the transaction is not valid yet")                                                 \

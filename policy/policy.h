@@ -7,6 +7,7 @@
 #include "common/ip.h"
 #include "common/reason.h"
 #include "common/span.h"
+#include "common/yaml.h"
 #include "policy/restrictions.h"
 
 struct policy;
@@ -99,6 +100,31 @@ struct policy_limit {
 void policy_limit(const struct policy *policy, enum policy_limit_kind per, const char *name, struct policy_limit *ret);
 /* Some rule asks for the client's country. */
 bool policy_asks_countries(const struct policy *policy);
+
+/* ---- scopes ---- */
+
+/* What stands under `hours`. Single texts are lists of one here, for their positions. */
+struct policy_hours_entry {
+	struct yaml_strings days, from, to, zone;
+	struct yaml_mark mark; /* line 0: there is none */
+};
+extern const struct yaml_type policy_hours_type;
+
+/* Conditions of a rule, in a rule's words, that stand in another file. */
+struct policy_scope_texts {
+	struct yaml_strings operations, buckets, objects, accounts, networks;
+	struct policy_hours_entry hours;
+};
+struct policy_scope;
+
+/* `file` is the file's name for errors, which are those of rules. */
+must_check enum err_code policy_scope_new(const char *file, const struct policy_scope_texts *texts,
+                                          struct policy_scope **ret, struct err *err);
+void policy_scope_free(struct policy_scope *scope); /* accepts NULL */
+/* Where and when: NETWORK_DENIED, HOURS_DENIED, or NONE. A NULL address is in no network. */
+enum reason policy_scope_circumstance(const struct policy_scope *scope, const struct ip_addr *address, int64_t time_ms);
+/* Do operations, buckets, objects and accounts hold for the request? */
+bool policy_scope_concerns(const struct policy_scope *scope, const struct policy_request *request);
 
 /* ---- rates ---- */
 

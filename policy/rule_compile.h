@@ -16,13 +16,9 @@ must_check enum err_code policy_compile_globs(const struct policy_compiler *comp
                                               const struct yaml_strings *texts, enum policy_glob_style style,
                                               struct policy_globs *globs);
 
-/* What stands under `hours`. Single texts are lists of one here, for their positions. */
-struct policy_hours_entry {
-	struct yaml_strings days, from, to, zone;
-	struct yaml_mark mark; /* line 0: there is none */
-};
-extern const struct yaml_type policy_hours_type;
-
+/* A scope's conditions into a rule that allows. */
+must_check enum err_code policy_compile_scope(const struct policy_compiler *compiler,
+                                              const struct policy_scope_texts *texts, struct policy_rule *rule);
 must_check enum err_code policy_compile_countries(const struct policy_compiler *compiler,
                                                   const struct yaml_strings *texts, struct policy_rule *rule);
 must_check enum err_code policy_compile_hours(const struct policy_compiler *compiler,

@@ -153,13 +153,11 @@ static enum err_code compile_networks(const struct policy_compiler *compiler, co
 	return ERR_OK;
 }
 
-static enum err_code compile_rule(const struct policy_compiler *compiler, const struct entry *entry,
-                                  struct policy_rule *rule)
+static enum err_code compile_conditions(const struct policy_compiler *compiler, const struct entry *entry,
+                                        struct policy_rule *rule)
 {
 	rule->allow = entry->allow;
-	enum err_code code = compile_name(compiler, entry, rule);
-	if (code == ERR_OK)
-		code = compile_operations(compiler, entry, rule);
+	enum err_code code = compile_operations(compiler, entry, rule);
 	for (size_t i = 0; code == ERR_OK && i < sizeof glob_conditions / sizeof glob_conditions[0]; i++)
 		code = compile_globs(compiler, entry, &glob_conditions[i], rule);
 	if (code == ERR_OK)
@@ -171,6 +169,26 @@ static enum err_code compile_rule(const struct policy_compiler *compiler, const 
 	if (code == ERR_OK)
 		code = policy_compile_require(compiler, &entry->require, rule);
 	return code;
+}
+
+static enum err_code compile_rule(const struct policy_compiler *compiler, const struct entry *entry,
+                                  struct policy_rule *rule)
+{
+	enum err_code code = compile_name(compiler, entry, rule);
+	return code == ERR_OK ? compile_conditions(compiler, entry, rule) : code;
+}
+
+enum err_code policy_compile_scope(const struct policy_compiler *compiler, const struct policy_scope_texts *texts,
+                                   struct policy_rule *rule)
+{
+	const struct entry entry = {.allow = true,
+	                            .operations = texts->operations,
+	                            .buckets = texts->buckets,
+	                            .objects = texts->objects,
+	                            .accounts = texts->accounts,
+	                            .networks = texts->networks,
+	                            .hours = texts->hours};
+	return compile_conditions(compiler, &entry, rule);
 }
 
 static int compare_names(const void *a_, const void *b_)

@@ -21,18 +21,32 @@ static char *value_text(const grpc_auth_property *property)
 	return xstrndup(property->value, property->value_length);
 }
 
-static bool fingerprint(const grpc_auth_property *pem, char *out)
+static char *subject_of(const X509 *certificate)
 {
-	BIO *bio = BIO_new_mem_buf(pem->value, (int)pem->value_length);
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *text = NULL, *ret = NULL;
+	if (bio &&
+	    X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0) {
+		long len = BIO_get_mem_data(bio, &text);
+		ret = xstrndup(text, len > 0 ? (size_t)len : 0);
+	}
+	BIO_free(bio);
+	return ret;
+}
+
+static bool look_into(const char *pem, struct rpc_identity *identity)
+{
+	BIO *bio = BIO_new_mem_buf(pem, -1);
 	X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
 	uint8_t digest[32];
 	unsigned len = sizeof(digest);
 	bool ok = certificate && X509_digest(certificate, EVP_sha256(), digest, &len) == 1 && len == sizeof(digest);
+	identity->subject = ok ? subject_of(certificate) : NULL;
 	if (ok)
-		text_hex(span_of(digest, sizeof(digest)), out);
+		text_hex(span_of(digest, sizeof(digest)), identity->fingerprint);
 	X509_free(certificate);
 	BIO_free(bio);
-	return ok;
+	return identity->subject;
 }
 
 static const grpc_auth_property *first(const grpc_auth_context *context, const char *name)
@@ -58,8 +72,11 @@ static struct rpc_identity *identity_new(const grpc_auth_context *context)
 	if (!pem || !grpc_auth_context_peer_is_authenticated(context))
 		return NULL;
 	struct rpc_identity *identity = xcalloc(1, sizeof(*identity));
-	if (!fingerprint(pem, identity->fingerprint)) {
-		free(identity);
+	const grpc_auth_property *chain = first(context, GRPC_X509_PEM_CERT_CHAIN_PROPERTY_NAME);
+	identity->certificate = xstrndup(pem->value, pem->value_length);
+	identity->chain = chain ? xstrndup(chain->value, chain->value_length) : xstrdup("");
+	if (!look_into(identity->certificate, identity)) {
+		rpc_identity_free(identity);
 		return NULL;
 	}
 	char *name = value_text(first(context, GRPC_X509_CN_PROPERTY_NAME));
@@ -88,5 +105,8 @@ void rpc_identity_free(struct rpc_identity *identity)
 		free((char *)identity->names[i]);
 	free((void *)identity->names);
 	free((char *)identity->common_name);
+	free((char *)identity->subject);
+	free((char *)identity->certificate);
+	free((char *)identity->chain);
 	free(identity);
 }

@@ -134,7 +134,10 @@ struct rpc_identity {
 	const char *common_name;  /* "" when absent */
 	const char *const *names; /* SAN entries: URI, DNS, e-mail, as text */
 	size_t n_names;
+	const char *subject;  /* as RFC 2253 writes it: "CN=alice,O=Clinic" */
 	char fingerprint[65]; /* hex SHA-256 of the certificate (DER) */
+	/* As the client sent them, in PEM form: its own, and all that it sent, its own among them. */
+	const char *certificate, *chain;
 };
 /* NULL when the client presented none. Lives as long as the call. */
 const struct rpc_identity *rpc_call_identity(struct rpc_call *call);

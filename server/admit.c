@@ -1,5 +1,6 @@
 #include "server/admit.h"
 
+#include "server/caller.h"
 #include "server/limits.h"
 
 static enum reason check_form(struct request *request, const Twokey__V1__Envelope *envelope)
@@ -57,6 +58,11 @@ static enum reason check_audience(struct request *request)
 		return REASON_AUDIENCE_MISMATCH;
 	request->bucket = deployment_bucket(request->deployment, request->transaction->bucket);
 	return request->bucket ? REASON_NONE : REASON_AUDIENCE_MISMATCH;
+}
+
+static enum reason check_caller(struct request *request)
+{
+	return caller_check_transaction(request, request->transaction);
 }
 
 static enum reason check_operation(struct request *request)
@@ -126,7 +132,7 @@ bool admit(struct request *request, const Twokey__V1__Envelope *envelope, const 
            Twokey__V1__Operation operation)
 {
 	static enum reason (*const checks[])(struct request *) = {
-	    check_flood, check_signature, check_parse,        check_holder,  check_audience, check_operation,
+	    check_flood, check_signature, check_parse,        check_holder,  check_audience, check_caller, check_operation,
 	    check_time,  check_replay,    check_restrictions, check_network, check_rules,    check_rates,
 	};
 	request->proof = proof;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "server/config_bucket.h"
+#include "server/config_caller.h"
 #include "transaction/transaction.h"
 
 static const struct yaml_name role_names[] = {{"vendor", CONFIG_VENDOR}, {"gatekeeper", CONFIG_GATEKEEPER}, {0}};
@@ -11,8 +12,7 @@ static const struct yaml_name iv_names[] = {{"caller", HSM_GCM_IV_CALLER}, {"tok
 static const struct yaml_name level_names[] = {
     {"debug", LOG_DEBUG}, {"info", LOG_INFO}, {"warn", LOG_WARN}, {"error", LOG_ERROR}, {0}};
 static const struct yaml_name format_names[] = {{"text", LOG_TEXT}, {"json", LOG_JSON}, {0}};
-static const struct yaml_name caller_names[] = {
-    {"backend", CALLER_BACKEND}, {"auditor", CALLER_AUDITOR}, {"operator", CALLER_OPERATOR}, {0}};
+static const struct yaml_name data_clients_names[] = {{"anyone", CALLER_ANYONE}, {"reader", CALLER_READER}, {0}};
 
 /* A key of an embedded section: its name in the file, and where its value goes in struct config. */
 #define IN(section, member, kind_, ...)                                                                                \
@@ -74,14 +74,6 @@ static const struct yaml_field vendor_key_fields[] = {
 static const struct yaml_type vendor_key_type = {sizeof(struct config_vendor_key), vendor_key_fields,
                                                  offsetof(struct config_vendor_key, mark)};
 
-static const struct yaml_field caller_fields[] = {
-    YAML_FIELD(struct config_caller, identity, YAML_STRING, .required = true,
-               .hint = "a SAN entry or the common name of a client certificate"),
-    YAML_FIELD(struct config_caller, roles, YAML_STRINGS, .required = true, .hint = "backend, auditor, operator"),
-    {0}};
-static const struct yaml_type caller_type = {sizeof(struct config_caller), caller_fields,
-                                             offsetof(struct config_caller, mark)};
-
 static const struct yaml_field config_fields[] = {
     YAML_FIELD(struct config, role, YAML_ENUM, .required = true, .names = role_names),
     YAML_FIELD(struct config, name, YAML_STRING, .required = true),
@@ -96,7 +88,8 @@ static const struct yaml_field config_fields[] = {
     YAML_FIELD(struct config, trusted_proxies, YAML_STRINGS, .hint = "a list of networks such as 10.0.0.0/24"),
     YAML_FIELD(struct config, lifetime, YAML_MAP, .item = &lifetime_type),
     YAML_FIELD(struct config, buckets, YAML_LIST, .item = &config_bucket_type),
-    YAML_FIELD(struct config, callers, YAML_LIST, .item = &caller_type),
+    YAML_FIELD(struct config, callers, YAML_LIST, .item = &config_caller_type),
+    YAML_FIELD(struct config, data_clients, YAML_ENUM, .names = data_clients_names),
     YAML_FIELD(struct config, limits, YAML_MAP, .item = &limits_type),
     YAML_FIELD(struct config, reflection, YAML_BOOL),
     YAML_FIELD(struct config, log, YAML_MAP, .item = &log_type),
@@ -165,20 +158,6 @@ enum err_code config_wrong(const struct config *config, const struct yaml_mark *
 	            : err_set(err, ERR_INVALID, 0, "%s: %s%s", config->path, text, what);
 }
 
-static enum err_code check_caller(const struct config *config, struct config_caller *caller, struct err *err)
-{
-	for (size_t i = 0; i < caller->roles.n; i++) {
-		const struct yaml_name *name = caller_names;
-		while (name->name && strcmp(name->name, caller->roles.items[i]) != 0)
-			name++;
-		if (!name->name)
-			return config_wrong(config, &caller->roles.marks[i], err, "roles are backend, auditor and operator, not ",
-			                    caller->roles.items[i]);
-		caller->role_bits |= (unsigned)name->value;
-	}
-	return ERR_OK;
-}
-
 static enum err_code check_proxies(struct config *config, struct err *err)
 {
 	const struct yaml_strings *texts = &config->trusted_proxies;
@@ -201,16 +180,17 @@ static enum err_code check(struct config *config, struct err *err)
 	if (config->lifetime.standard > config->lifetime.max)
 		return config_wrong(config, NULL, err, "`lifetime.default` is longer than `lifetime.max`", "");
 	for (size_t i = 0; i < config->callers.n; i++) {
-		enum err_code code = check_caller(config, (struct config_caller *)config->callers.items + i, err);
+		enum err_code code = config_caller_check(config, (struct config_caller *)config->callers.items + i, err);
 		if (code != ERR_OK)
 			return code;
 	}
 	if (config->role == CONFIG_VENDOR) {
-		if (config->buckets.n || config->vendor_keys.n || config->rules || config->countries_database)
-			return config_wrong(
-			    config, NULL, err,
-			    "`buckets`, `vendor_keys`, `rules` and `countries_database` belong to a gatekeeper, not to a vendor",
-			    "");
+		if (config->buckets.n || config->vendor_keys.n || config->rules || config->countries_database ||
+		    config->data_clients)
+			return config_wrong(config, NULL, err,
+			                    "`buckets`, `vendor_keys`, `rules`, `countries_database` and `data_clients` belong to "
+			                    "a gatekeeper, not to a vendor",
+			                    "");
 		return ERR_OK;
 	}
 	if (!config->rules)
@@ -252,6 +232,8 @@ enum err_code config_load(const char *path, struct config *ret, struct err *err)
 
 void config_done(struct config *config)
 {
+	for (size_t i = 0; i < config->callers.n; i++)
+		config_caller_done((struct config_caller *)config->callers.items + i);
 	free(config->path);
 	free(config->proxies);
 	yaml_free(&config_type, config);

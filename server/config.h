@@ -7,24 +7,32 @@
 #include "common/log.h"
 #include "common/yaml.h"
 #include "hsm/hsm.h"
+#include "policy/policy.h"
 
 enum config_role { CONFIG_VENDOR = 1, CONFIG_GATEKEEPER = 2 };
 enum config_store { CONFIG_DIRECTORY = 1, CONFIG_S3 = 2 };
 /* Where an S3 bucket's credentials come from. */
 enum config_credentials { CONFIG_TOKEN, CONFIG_ROLES_ANYWHERE, CONFIG_IMDS, CONFIG_CONTAINER };
 
-/* What a caller's certificate is good for; a set of bits. */
-enum config_caller_role { CALLER_BACKEND = 1, CALLER_AUDITOR = 2, CALLER_OPERATOR = 4 };
+/* What a caller's certificate is good for; a set of bits. ANYONE stands for those without a certificate too. */
+enum config_caller_role {
+	CALLER_BACKEND = 1,
+	CALLER_AUDITOR = 2,
+	CALLER_OPERATOR = 4,
+	CALLER_READER = 8,
+	CALLER_ADMIN = 16,
+	CALLER_ANYONE = 32,
+};
 
 struct config_vendor_key {
-	struct yaml_mark mark;
 	char *name, *public_key;
+	struct yaml_mark mark;
 	int64_t not_before, not_after; /* ms since 1970; 0: no limit */
 };
 
 struct config_bucket {
-	struct yaml_mark mark;
 	char *name;
+	struct yaml_mark mark;
 	int store; /* enum config_store */
 	char *directory;
 	char *endpoint, *region, *bucket, *access_key_id, *ca_file, *sse, *proxy;
@@ -44,11 +52,24 @@ struct config_bucket {
 	char *secret, *kek; /* RFC 7512 URIs */
 };
 
+/* How a certificate is told to be a caller's. */
+struct config_match {
+	enum { CONFIG_BY_NAME, CONFIG_BY_SUBJECT, CONFIG_BY_FINGERPRINT } kind;
+	const char *name; /* a SAN entry or, where there is none, the common name; the subject as RFC 2253 writes it */
+	char fingerprint[65];
+};
+
 struct config_caller {
-	struct yaml_mark mark;
 	char *identity;
-	struct yaml_strings roles;
-	unsigned role_bits; /* enum config_caller_role */
+	struct yaml_mark mark;
+	struct yaml_strings certificates, roles;
+	struct policy_scope_texts texts;
+	uint64_t max_lifetime; /* seconds; 0: as long as the deployment allows */
+
+	unsigned role_bits;           /* enum config_caller_role */
+	struct config_match *matches; /* any of them */
+	size_t n_matches;
+	struct policy_scope *scope;
 };
 
 struct config {
@@ -85,6 +106,7 @@ struct config {
 		int level, format; /* enum log_level, enum log_format */
 	} log;
 	bool reflection;
+	int data_clients;             /* CALLER_ANYONE, as 0; or CALLER_READER: they need a certificate */
 	struct yaml_list vendor_keys; /* of struct config_vendor_key */
 	struct yaml_list buckets;     /* of struct config_bucket */
 	struct yaml_list callers;     /* of struct config_caller */

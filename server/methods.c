@@ -1,53 +1,89 @@
 #include "server/methods.h"
 
-#include "server/request.h"
+#include "server/caller.h"
 
 #define UNARY_MAX  ((size_t)64 << 10)
 #define STREAM_MAX ((size_t)1 << 20)
 #define RULES_MAX  ((size_t)3 << 20) + 4096 /* a rule file to try, and what is around it */
 
-static const struct {
+#define EVENT(name) TWOKEY__V1__EVENT__EVENT_##name
+
+#define VENDOR     CONFIG_VENDOR
+#define GATEKEEPER CONFIG_GATEKEEPER
+#define BOTH       (CONFIG_VENDOR | CONFIG_GATEKEEPER)
+
+/* Who may call, beside those with the role admin, who may call everything. docs/IDENTITY.md shows this table, and
+ * tests/lint/roles.py reads it. */
+#define PROPOSE CALLER_BACKEND
+#define DATA    (CALLER_READER | CALLER_ANYONE)
+#define LOOK    (CALLER_AUDITOR | CALLER_OPERATOR)
+#define CHANGE  CALLER_OPERATOR
+
+static const struct method {
 	const char *path;
-	rpc_handler handler;
+	void (*handler)(struct request *request);
+	Twokey__V1__Event event; /* what its decision is in the record */
 	size_t max_message_bytes;
 	enum { CALL, STREAM, URGENT } kind; /* URGENT: what an operator needs when all else is full */
-	unsigned roles;                     /* enum config_role, as bits */
+	unsigned deployments;               /* enum config_role, as bits */
+	unsigned callers;                   /* enum config_caller_role, as bits; none: nobody */
 } methods[] = {
-    {METHOD_AUTHORIZE, svc_authorize, UNARY_MAX, CALL, CONFIG_VENDOR},
-    {METHOD_COSIGN, svc_cosign, UNARY_MAX, CALL, CONFIG_GATEKEEPER},
-    {METHOD_FETCH, svc_fetch, UNARY_MAX, STREAM, CONFIG_GATEKEEPER},
-    {METHOD_STORE, svc_store, STREAM_MAX, STREAM, CONFIG_GATEKEEPER},
-    {METHOD_LIST, svc_list, UNARY_MAX, STREAM, CONFIG_GATEKEEPER},
-    {METHOD_REMOVE, svc_remove, UNARY_MAX, CALL, CONFIG_GATEKEEPER},
-    {METHOD_AUDIT_SEARCH, svc_audit_search, UNARY_MAX, STREAM, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_AUDIT_GET, svc_audit_get, UNARY_MAX, CALL, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_GET, svc_policy_get, UNARY_MAX, CALL, CONFIG_GATEKEEPER},
-    {METHOD_POLICY_EXPLAIN, svc_policy_explain, RULES_MAX, STREAM, CONFIG_GATEKEEPER},
-    {METHOD_POLICY_RELOAD, svc_policy_reload, UNARY_MAX, URGENT, CONFIG_GATEKEEPER},
-    {METHOD_POLICY_REVOKE, svc_policy_revoke, UNARY_MAX, URGENT, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_REINSTATE, svc_policy_reinstate, UNARY_MAX, URGENT, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_SET_EXPIRY, svc_policy_set_expiry, UNARY_MAX, URGENT, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_ADD_USER, svc_policy_add_user, UNARY_MAX, URGENT, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_REMOVE_USER, svc_policy_remove_user, UNARY_MAX, URGENT, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_LOCKDOWN, svc_policy_lockdown, UNARY_MAX, URGENT, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_POLICY_LIST_RESTRICTIONS, svc_policy_list_restrictions, UNARY_MAX, STREAM,
-     CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_KEY_LIST, svc_key_list, UNARY_MAX, CALL, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_KEY_COUNT, svc_key_count, UNARY_MAX, STREAM, CONFIG_GATEKEEPER},
-    {METHOD_KEY_USE, svc_key_use, UNARY_MAX, STREAM, CONFIG_VENDOR | CONFIG_GATEKEEPER},
-    {METHOD_KEY_RETIRE, svc_key_retire, UNARY_MAX, STREAM, CONFIG_VENDOR | CONFIG_GATEKEEPER},
+    {METHOD_AUTHORIZE, svc_authorize, EVENT(AUTHORIZE), UNARY_MAX, CALL, VENDOR, PROPOSE},
+    {METHOD_COSIGN, svc_cosign, EVENT(COSIGN), UNARY_MAX, CALL, GATEKEEPER, DATA},
+    {METHOD_FETCH, svc_fetch, EVENT(FETCH), UNARY_MAX, STREAM, GATEKEEPER, DATA},
+    {METHOD_STORE, svc_store, EVENT(STORE), STREAM_MAX, STREAM, GATEKEEPER, DATA},
+    {METHOD_LIST, svc_list, EVENT(LIST), UNARY_MAX, STREAM, GATEKEEPER, DATA},
+    {METHOD_REMOVE, svc_remove, EVENT(REMOVE), UNARY_MAX, CALL, GATEKEEPER, DATA},
+    {METHOD_AUDIT_SEARCH, svc_audit_search, EVENT(AUDIT), UNARY_MAX, STREAM, BOTH, LOOK},
+    {METHOD_AUDIT_GET, svc_audit_get, EVENT(AUDIT), UNARY_MAX, CALL, BOTH, LOOK},
+    {METHOD_POLICY_GET, svc_policy_get, EVENT(POLICY), UNARY_MAX, CALL, GATEKEEPER, LOOK},
+    {METHOD_POLICY_EXPLAIN, svc_policy_explain, EVENT(POLICY), RULES_MAX, STREAM, GATEKEEPER, LOOK},
+    {METHOD_POLICY_RELOAD, svc_policy_reload, EVENT(POLICY), UNARY_MAX, URGENT, GATEKEEPER, CHANGE},
+    {METHOD_POLICY_REVOKE, svc_policy_revoke, EVENT(RESTRICTION), UNARY_MAX, URGENT, BOTH, CHANGE},
+    {METHOD_POLICY_REINSTATE, svc_policy_reinstate, EVENT(RESTRICTION), UNARY_MAX, URGENT, BOTH, CHANGE},
+    {METHOD_POLICY_SET_EXPIRY, svc_policy_set_expiry, EVENT(RESTRICTION), UNARY_MAX, URGENT, BOTH, CHANGE},
+    {METHOD_POLICY_ADD_USER, svc_policy_add_user, EVENT(RESTRICTION), UNARY_MAX, URGENT, BOTH, CHANGE},
+    {METHOD_POLICY_REMOVE_USER, svc_policy_remove_user, EVENT(RESTRICTION), UNARY_MAX, URGENT, BOTH, CHANGE},
+    {METHOD_POLICY_LOCKDOWN, svc_policy_lockdown, EVENT(RESTRICTION), UNARY_MAX, URGENT, BOTH, CHANGE},
+    {METHOD_POLICY_LIST_RESTRICTIONS, svc_policy_list_restrictions, EVENT(POLICY), UNARY_MAX, STREAM, BOTH, LOOK},
+    {METHOD_KEY_LIST, svc_key_list, EVENT(KEY), UNARY_MAX, CALL, BOTH, LOOK},
+    {METHOD_KEY_COUNT, svc_key_count, EVENT(KEY), UNARY_MAX, STREAM, GATEKEEPER, LOOK},
+    {METHOD_KEY_USE, svc_key_use, EVENT(KEY), UNARY_MAX, STREAM, BOTH, CHANGE},
+    {METHOD_KEY_RETIRE, svc_key_retire, EVENT(KEY), UNARY_MAX, STREAM, BOTH, CHANGE},
 };
 
 #define N_METHODS (sizeof methods / sizeof methods[0])
 _Static_assert(N_METHODS < METHODS_MAX, "the table has room for every method and its end");
 
+static const struct method *find(const char *path)
+{
+	for (size_t i = 0; i < N_METHODS; i++)
+		if (strcmp(methods[i].path, path) == 0)
+			return &methods[i];
+	return NULL;
+}
+
+static void serve(struct rpc_call *call, void *user)
+{
+	const struct method *method = find(rpc_method_path(call));
+	struct request request;
+	request_init(&request, (struct deployment *)user, call, method->event);
+	const enum reason reason = caller_admit(&request, method->callers);
+	request.tell_detail = reason == REASON_NONE && method->callers & LOOK;
+	if (reason == REASON_NONE)
+		method->handler(&request);
+	else
+		request_refuse(&request, reason);
+	request_done(&request);
+}
+
 void methods_table(struct deployment *deployment, struct rpc_method table[METHODS_MAX])
 {
 	size_t n = 0;
 	for (size_t i = 0; i < N_METHODS; i++)
-		if (methods[i].roles & (unsigned)deployment->config->role)
+		if (methods[i].deployments & (unsigned)deployment->config->role)
 			table[n++] = (struct rpc_method){.path = methods[i].path,
-			                                 .handler = methods[i].handler,
+			                                 .handler = serve,
 			                                 .user = deployment,
 			                                 .max_message_bytes = methods[i].max_message_bytes,
 			                                 .stream = methods[i].kind == STREAM,
@@ -59,9 +95,8 @@ static enum reason why_not(const struct deployment *deployment, struct rpc_call 
 {
 	if (rpc_verdict(call) == ERR_EXHAUSTED)
 		return REASON_OVERLOADED;
-	for (size_t i = 0; i < N_METHODS; i++)
-		if (strcmp(methods[i].path, rpc_method_path(call)) == 0)
-			return deployment->config->role == CONFIG_VENDOR ? REASON_VENDOR_CANNOT : REASON_GATEKEEPER_CANNOT;
+	if (find(rpc_method_path(call)))
+		return deployment->config->role == CONFIG_VENDOR ? REASON_VENDOR_CANNOT : REASON_GATEKEEPER_CANNOT;
 	return REASON_UNKNOWN_METHOD;
 }
 

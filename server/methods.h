@@ -1,9 +1,9 @@
 /* Which method is served by whom: one handler per svc_*.c. A handler reads top to bottom like the list of checks in
- * docs/PROTOCOL.md; `user` is the struct deployment. */
+ * docs/PROTOCOL.md, and is called when the caller may call the method. */
 #ifndef TWOKEY_SERVER_METHODS_H
 #define TWOKEY_SERVER_METHODS_H
 
-#include "server/deployment.h"
+#include "server/request.h"
 #include "twokey/v1/gatekeeper.pb-c.h"
 #include "twokey/v1/key.pb-c.h"
 #include "twokey/v1/policy.pb-c.h"
@@ -35,28 +35,28 @@
 
 #define METHODS_MAX 32
 
-void svc_authorize(struct rpc_call *call, void *user);
-void svc_cosign(struct rpc_call *call, void *user);
-void svc_fetch(struct rpc_call *call, void *user);
-void svc_store(struct rpc_call *call, void *user);
-void svc_list(struct rpc_call *call, void *user);
-void svc_remove(struct rpc_call *call, void *user);
-void svc_audit_search(struct rpc_call *call, void *user);
-void svc_audit_get(struct rpc_call *call, void *user);
-void svc_policy_get(struct rpc_call *call, void *user);
-void svc_policy_explain(struct rpc_call *call, void *user);
-void svc_policy_reload(struct rpc_call *call, void *user);
-void svc_policy_revoke(struct rpc_call *call, void *user);
-void svc_policy_reinstate(struct rpc_call *call, void *user);
-void svc_policy_set_expiry(struct rpc_call *call, void *user);
-void svc_policy_add_user(struct rpc_call *call, void *user);
-void svc_policy_remove_user(struct rpc_call *call, void *user);
-void svc_policy_lockdown(struct rpc_call *call, void *user);
-void svc_policy_list_restrictions(struct rpc_call *call, void *user);
-void svc_key_list(struct rpc_call *call, void *user);
-void svc_key_count(struct rpc_call *call, void *user);
-void svc_key_use(struct rpc_call *call, void *user);
-void svc_key_retire(struct rpc_call *call, void *user);
+void svc_authorize(struct request *request);
+void svc_cosign(struct request *request);
+void svc_fetch(struct request *request);
+void svc_store(struct request *request);
+void svc_list(struct request *request);
+void svc_remove(struct request *request);
+void svc_audit_search(struct request *request);
+void svc_audit_get(struct request *request);
+void svc_policy_get(struct request *request);
+void svc_policy_explain(struct request *request);
+void svc_policy_reload(struct request *request);
+void svc_policy_revoke(struct request *request);
+void svc_policy_reinstate(struct request *request);
+void svc_policy_set_expiry(struct request *request);
+void svc_policy_add_user(struct request *request);
+void svc_policy_remove_user(struct request *request);
+void svc_policy_lockdown(struct request *request);
+void svc_policy_list_restrictions(struct request *request);
+void svc_key_list(struct request *request);
+void svc_key_count(struct request *request);
+void svc_key_use(struct request *request);
+void svc_key_retire(struct request *request);
 
 /* Fills the table for this deployment's role, ended by a NULL path. */
 void methods_table(struct deployment *deployment, struct rpc_method table[METHODS_MAX]);

@@ -74,29 +74,11 @@ int64_t request_now_ms(const struct request *request)
 
 const char *request_identity_name(const struct request *request)
 {
+	if (request->caller)
+		return request->caller->identity;
 	if (!request->identity)
 		return "";
 	return request->identity->n_names ? request->identity->names[0] : request->identity->common_name;
-}
-
-static bool identity_has(const struct rpc_identity *identity, const char *name)
-{
-	if (identity->n_names == 0)
-		return strcmp(identity->common_name, name) == 0;
-	for (size_t i = 0; i < identity->n_names; i++)
-		if (strcmp(identity->names[i], name) == 0)
-			return true;
-	return false;
-}
-
-unsigned request_roles(const struct request *request)
-{
-	const struct config *config = request->deployment->config;
-	unsigned roles = 0;
-	for (size_t i = 0; request->identity && i < config->callers.n; i++)
-		if (identity_has(request->identity, config_caller(config, i)->identity))
-			roles |= config_caller(config, i)->role_bits;
-	return roles;
 }
 
 static void record_transaction(const Twokey__V1__Transaction *transaction, Twokey__V1__Record *ret,

@@ -16,6 +16,7 @@ struct request {
 	struct ip_addr address;
 	char address_text[IP_TEXT_MAX];
 	const struct rpc_identity *identity; /* NULL: no client certificate */
+	const struct config_caller *caller;  /* whose certificate that is, as far as the method asks; NULL: nobody's */
 
 	struct envelope envelope;
 	const Twokey__V1__HolderProof *proof; /* borrowed from the request message */
@@ -73,10 +74,9 @@ must_check enum err_code request_send(struct request *request, const ProtobufCMe
 /* Answers a unary call and finishes it. */
 void request_answer(struct request *request, const ProtobufCMessage *message);
 
-/* The names that a client certificate has: its SAN entries, else its common name; "" when there is none. Which roles do
- * they have? Bits of enum config_caller_role. */
+/* Who calls: the caller's identity, else the first of the certificate's SAN entries, else its common name; "" without a
+ * certificate. */
 const char *request_identity_name(const struct request *request);
-unsigned request_roles(const struct request *request);
 
 int64_t request_now_ms(const struct request *request);
 

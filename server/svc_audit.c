@@ -12,23 +12,6 @@
 #define FRESH_MS      1000
 #define FRESH_MS      1000
 
-static enum reason check_auditor(struct request *request)
-{
-	if (!request->identity)
-		return REASON_CALLER_UNAUTHENTICATED;
-	return request_roles(request) & (CALLER_AUDITOR | CALLER_OPERATOR) ? REASON_NONE : REASON_CALLER_NOT_ALLOWED;
-}
-
-/* Refuses who is no auditor; receives what one asks. NULL: refused and finished. */
-static ProtobufCMessage *receive_from_auditor(struct request *request, const ProtobufCMessageDescriptor *type)
-{
-	enum reason reason = check_auditor(request);
-	if (reason == REASON_NONE)
-		return request_receive(request, type);
-	request_refuse(request, reason);
-	return NULL;
-}
-
 static enum reason reason_of(enum err_code code)
 {
 	switch (code) {
@@ -125,15 +108,12 @@ static void search(struct request *request, const Twokey__V1__SearchRequest *ask
 	buf_done(&page.bytes);
 }
 
-void svc_audit_search(struct rpc_call *call, void *user)
+void svc_audit_search(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_AUDIT);
-	ProtobufCMessage *message = receive_from_auditor(&request, &twokey__v1__search_request__descriptor);
-	if (message && request_grant(&request, REQUEST_NO_USE))
-		search(&request, (const Twokey__V1__SearchRequest *)message);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__search_request__descriptor);
+	if (message && request_grant(request, REQUEST_NO_USE))
+		search(request, (const Twokey__V1__SearchRequest *)message);
 	pb_free(message);
-	request_done(&request);
 }
 
 static void get_record(struct request *request, uint64_t index)
@@ -148,13 +128,10 @@ static void get_record(struct request *request, uint64_t index)
 		request_fail(request, REASON_CLIENT_GONE);
 }
 
-void svc_audit_get(struct rpc_call *call, void *user)
+void svc_audit_get(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_AUDIT);
-	ProtobufCMessage *message = receive_from_auditor(&request, &twokey__v1__get_record_request__descriptor);
-	if (message && request_grant(&request, REQUEST_NO_USE))
-		get_record(&request, ((const Twokey__V1__GetRecordRequest *)message)->index);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__get_record_request__descriptor);
+	if (message && request_grant(request, REQUEST_NO_USE))
+		get_record(request, ((const Twokey__V1__GetRecordRequest *)message)->index);
 	pb_free(message);
-	request_done(&request);
 }

@@ -1,5 +1,6 @@
 /* Authorize: the vendor's backend proposes, the vendor's deployment signs. */
 #include "common/pb.h"
+#include "server/caller.h"
 #include "server/methods.h"
 #include "server/request.h"
 
@@ -10,11 +11,12 @@ struct proposal {
 	uint8_t id[16];
 };
 
-static enum reason check_caller(struct request *request)
+/* What the backend gets that asks for no lifetime: never more than it may have. */
+static int64_t standard_lifetime(const struct request *request)
 {
-	if (!request->identity)
-		return REASON_CALLER_UNAUTHENTICATED;
-	return request_roles(request) & CALLER_BACKEND ? REASON_NONE : REASON_CALLER_NOT_ALLOWED;
+	const uint64_t standard = request->deployment->config->lifetime.standard;
+	const uint64_t most = request->caller->max_lifetime;
+	return (int64_t)(most && most < standard ? most : standard);
 }
 
 static enum reason make_proposal(struct request *request, const Twokey__V1__AuthorizeRequest *asked,
@@ -24,7 +26,7 @@ static enum reason make_proposal(struct request *request, const Twokey__V1__Auth
 	if (asked->lifetime_seconds > config->lifetime.max)
 		return REASON_LIFETIME_TOO_LONG;
 	int64_t now = request_now_ms(request);
-	int64_t lifetime = asked->lifetime_seconds ? asked->lifetime_seconds : (int64_t)config->lifetime.standard;
+	int64_t lifetime = asked->lifetime_seconds ? asked->lifetime_seconds : standard_lifetime(request);
 	out->issued_at = transaction_timestamp(now);
 	out->not_before = asked->not_before ? *asked->not_before : out->issued_at;
 	out->expires_at = transaction_timestamp(now + lifetime * 1000);
@@ -82,6 +84,8 @@ static void authorize(struct request *request, const Twokey__V1__AuthorizeReques
 	if (reason == REASON_NONE)
 		reason = make_envelope(request, &proposal.transaction);
 	if (reason == REASON_NONE)
+		reason = caller_check_transaction(request, request->transaction);
+	if (reason == REASON_NONE)
 		reason = request_restricted(request);
 	if (reason != REASON_NONE) {
 		request_refuse(request, reason);
@@ -95,18 +99,10 @@ static void authorize(struct request *request, const Twokey__V1__AuthorizeReques
 		answer(request);
 }
 
-void svc_authorize(struct rpc_call *call, void *user)
+void svc_authorize(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_AUTHORIZE);
-	enum reason reason = check_caller(&request);
-	if (reason != REASON_NONE) {
-		request_refuse(&request, reason);
-	} else {
-		ProtobufCMessage *message = request_receive(&request, &twokey__v1__authorize_request__descriptor);
-		if (message)
-			authorize(&request, (const Twokey__V1__AuthorizeRequest *)message);
-		pb_free(message);
-	}
-	request_done(&request);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__authorize_request__descriptor);
+	if (message)
+		authorize(request, (const Twokey__V1__AuthorizeRequest *)message);
+	pb_free(message);
 }

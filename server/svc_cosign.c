@@ -12,17 +12,14 @@ static void answer(struct request *request)
 	request_answer(request, &response.base);
 }
 
-void svc_cosign(struct rpc_call *call, void *user)
+void svc_cosign(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_COSIGN);
-	ProtobufCMessage *message = request_receive(&request, &twokey__v1__co_sign_request__descriptor);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__co_sign_request__descriptor);
 	if (message) {
 		const Twokey__V1__CoSignRequest *asked = (const Twokey__V1__CoSignRequest *)message;
-		if (admit(&request, asked->envelope, asked->proof, TWOKEY__V1__OPERATION__OPERATION_UNSPECIFIED) &&
-		    admit_cosign(&request))
-			answer(&request);
+		if (admit(request, asked->envelope, asked->proof, TWOKEY__V1__OPERATION__OPERATION_UNSPECIFIED) &&
+		    admit_cosign(request))
+			answer(request);
 	}
 	pb_free(message);
-	request_done(&request);
 }

@@ -230,17 +230,13 @@ static void fetch_object(struct request *request)
 	transfer_done(&fetch.transfer);
 }
 
-void svc_fetch(struct rpc_call *call, void *user)
+void svc_fetch(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_FETCH);
-	ProtobufCMessage *message = request_receive(&request, &twokey__v1__fetch_request__descriptor);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__fetch_request__descriptor);
 	if (message) {
 		const Twokey__V1__FetchRequest *asked = (const Twokey__V1__FetchRequest *)message;
-		if (admit(&request, asked->envelope, asked->proof, TWOKEY__V1__OPERATION__OPERATION_GET) &&
-		    admit_spend(&request))
-			fetch_object(&request);
+		if (admit(request, asked->envelope, asked->proof, TWOKEY__V1__OPERATION__OPERATION_GET) && admit_spend(request))
+			fetch_object(request);
 	}
 	pb_free(message);
-	request_done(&request);
 }

@@ -6,7 +6,6 @@
 #include "server/key_change.h"
 #include "server/key_count.h"
 #include "server/methods.h"
-#include "server/operator.h"
 
 #define KEYS_MAX 256 /* that are told: more generations than that should have been removed from the token */
 
@@ -81,16 +80,12 @@ static void list(struct request *request)
 	free(page);
 }
 
-void svc_key_list(struct rpc_call *call, void *user)
+void svc_key_list(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_KEY);
-	ProtobufCMessage *message =
-	    operator_receive(&request, CALLER_OPERATOR | CALLER_AUDITOR, &twokey__v1__list_keys_request__descriptor);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__list_keys_request__descriptor);
 	if (message)
-		list(&request);
+		list(request);
 	pb_free(message);
-	request_done(&request);
 }
 
 /* ---- Count ---- */
@@ -149,16 +144,12 @@ static void count_objects(struct request *request, const Twokey__V1__CountObject
 		request_fail(request, REASON_CLIENT_GONE);
 }
 
-void svc_key_count(struct rpc_call *call, void *user)
+void svc_key_count(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_KEY);
-	ProtobufCMessage *message =
-	    operator_receive(&request, CALLER_OPERATOR | CALLER_AUDITOR, &twokey__v1__count_objects_request__descriptor);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__count_objects_request__descriptor);
 	if (message)
-		count_objects(&request, (const Twokey__V1__CountObjectsRequest *)message);
+		count_objects(request, (const Twokey__V1__CountObjectsRequest *)message);
 	pb_free(message);
-	request_done(&request);
 }
 
 /* ---- Use and Retire ---- */
@@ -192,15 +183,12 @@ static void use(struct request *request, const Twokey__V1__UseKeyRequest *asked)
 	request_answer(request, &response.base);
 }
 
-void svc_key_use(struct rpc_call *call, void *user)
+void svc_key_use(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_KEY);
-	ProtobufCMessage *message = operator_receive(&request, CALLER_OPERATOR, &twokey__v1__use_key_request__descriptor);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__use_key_request__descriptor);
 	if (message)
-		use(&request, (const Twokey__V1__UseKeyRequest *)message);
+		use(request, (const Twokey__V1__UseKeyRequest *)message);
 	pb_free(message);
-	request_done(&request);
 }
 
 static bool tell_retiring(const struct key_count *count, void *user)
@@ -253,14 +241,10 @@ static void retire(struct request *request, const Twokey__V1__RetireKeyRequest *
 	request_answer(request, &response.base);
 }
 
-void svc_key_retire(struct rpc_call *call, void *user)
+void svc_key_retire(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_KEY);
-	ProtobufCMessage *message =
-	    operator_receive(&request, CALLER_OPERATOR, &twokey__v1__retire_key_request__descriptor);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__retire_key_request__descriptor);
 	if (message)
-		retire(&request, (const Twokey__V1__RetireKeyRequest *)message);
+		retire(request, (const Twokey__V1__RetireKeyRequest *)message);
 	pb_free(message);
-	request_done(&request);
 }

@@ -91,17 +91,14 @@ static void list_objects(struct request *request)
 	free(listing);
 }
 
-void svc_list(struct rpc_call *call, void *user)
+void svc_list(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_LIST);
-	ProtobufCMessage *message = request_receive(&request, &twokey__v1__list_request__descriptor);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__list_request__descriptor);
 	if (message) {
 		const Twokey__V1__ListRequest *asked = (const Twokey__V1__ListRequest *)message;
-		if (admit(&request, asked->envelope, asked->proof, TWOKEY__V1__OPERATION__OPERATION_LIST) &&
-		    admit_spend(&request))
-			list_objects(&request);
+		if (admit(request, asked->envelope, asked->proof, TWOKEY__V1__OPERATION__OPERATION_LIST) &&
+		    admit_spend(request))
+			list_objects(request);
 	}
 	pb_free(message);
-	request_done(&request);
 }

@@ -3,7 +3,6 @@
 
 #include "common/pb.h"
 #include "server/methods.h"
-#include "server/operator.h"
 #include "server/reload.h"
 
 #define PAGE_TARGETS 200
@@ -29,16 +28,12 @@ static void answer_rules(struct request *request)
 	rules_give_back(version);
 }
 
-void svc_policy_get(struct rpc_call *call, void *user)
+void svc_policy_get(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_POLICY);
-	ProtobufCMessage *message =
-	    operator_receive(&request, CALLER_OPERATOR | CALLER_AUDITOR, &twokey__v1__get_rules_request__descriptor);
-	if (message && request_grant(&request, REQUEST_NO_USE))
-		answer_rules(&request);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__get_rules_request__descriptor);
+	if (message && request_grant(request, REQUEST_NO_USE))
+		answer_rules(request);
 	pb_free(message);
-	request_done(&request);
 }
 
 /* ---- Reload ---- */
@@ -69,15 +64,12 @@ static void reload(struct request *request, const Twokey__V1__ReloadRequest *ask
 	request_answer(request, &response.base);
 }
 
-void svc_policy_reload(struct rpc_call *call, void *user)
+void svc_policy_reload(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_POLICY);
-	ProtobufCMessage *message = operator_receive(&request, CALLER_OPERATOR, &twokey__v1__reload_request__descriptor);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__reload_request__descriptor);
 	if (message)
-		reload(&request, (const Twokey__V1__ReloadRequest *)message);
+		reload(request, (const Twokey__V1__ReloadRequest *)message);
 	pb_free(message);
-	request_done(&request);
 }
 
 /* ---- ListRestrictions ---- */
@@ -155,14 +147,10 @@ static void send_restrictions(struct request *request, Twokey__V1__RestrictionSc
 		request_fail(request, REASON_CLIENT_GONE);
 }
 
-void svc_policy_list_restrictions(struct rpc_call *call, void *user)
+void svc_policy_list_restrictions(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_POLICY);
-	ProtobufCMessage *message = operator_receive(&request, CALLER_OPERATOR | CALLER_AUDITOR,
-	                                             &twokey__v1__list_restrictions_request__descriptor);
-	if (message && request_grant(&request, REQUEST_NO_USE))
-		send_restrictions(&request, ((const Twokey__V1__ListRestrictionsRequest *)message)->scope);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__list_restrictions_request__descriptor);
+	if (message && request_grant(request, REQUEST_NO_USE))
+		send_restrictions(request, ((const Twokey__V1__ListRestrictionsRequest *)message)->scope);
 	pb_free(message);
-	request_done(&request);
 }

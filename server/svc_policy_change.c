@@ -2,7 +2,6 @@
  * restrictions, and the rest is the same for all. */
 #include "common/pb.h"
 #include "server/methods.h"
-#include "server/operator.h"
 #include "server/restriction_record.h"
 
 typedef bool (*fill_fn)(const ProtobufCMessage *message, struct restriction_change *change);
@@ -149,43 +148,40 @@ static void change_restrictions(struct request *request, const ProtobufCMessage 
 		answer(request);
 }
 
-static void serve(struct rpc_call *call, void *user, const ProtobufCMessageDescriptor *type, fill_fn fill)
+static void serve(struct request *request, const ProtobufCMessageDescriptor *type, fill_fn fill)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_RESTRICTION);
-	ProtobufCMessage *message = operator_receive(&request, CALLER_OPERATOR, type);
+	ProtobufCMessage *message = request_receive(request, type);
 	if (message)
-		change_restrictions(&request, message, fill);
+		change_restrictions(request, message, fill);
 	pb_free(message);
-	request_done(&request);
 }
 
-void svc_policy_revoke(struct rpc_call *call, void *user)
+void svc_policy_revoke(struct request *request)
 {
-	serve(call, user, &twokey__v1__revoke_request__descriptor, fill_revoke);
+	serve(request, &twokey__v1__revoke_request__descriptor, fill_revoke);
 }
 
-void svc_policy_reinstate(struct rpc_call *call, void *user)
+void svc_policy_reinstate(struct request *request)
 {
-	serve(call, user, &twokey__v1__reinstate_request__descriptor, fill_reinstate);
+	serve(request, &twokey__v1__reinstate_request__descriptor, fill_reinstate);
 }
 
-void svc_policy_set_expiry(struct rpc_call *call, void *user)
+void svc_policy_set_expiry(struct request *request)
 {
-	serve(call, user, &twokey__v1__set_expiry_request__descriptor, fill_set_expiry);
+	serve(request, &twokey__v1__set_expiry_request__descriptor, fill_set_expiry);
 }
 
-void svc_policy_add_user(struct rpc_call *call, void *user)
+void svc_policy_add_user(struct request *request)
 {
-	serve(call, user, &twokey__v1__add_user_request__descriptor, fill_add_user);
+	serve(request, &twokey__v1__add_user_request__descriptor, fill_add_user);
 }
 
-void svc_policy_remove_user(struct rpc_call *call, void *user)
+void svc_policy_remove_user(struct request *request)
 {
-	serve(call, user, &twokey__v1__remove_user_request__descriptor, fill_remove_user);
+	serve(request, &twokey__v1__remove_user_request__descriptor, fill_remove_user);
 }
 
-void svc_policy_lockdown(struct rpc_call *call, void *user)
+void svc_policy_lockdown(struct request *request)
 {
-	serve(call, user, &twokey__v1__lockdown_request__descriptor, fill_lockdown);
+	serve(request, &twokey__v1__lockdown_request__descriptor, fill_lockdown);
 }

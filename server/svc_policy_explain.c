@@ -4,7 +4,6 @@
 
 #include "common/pb.h"
 #include "server/methods.h"
-#include "server/operator.h"
 
 #define RULES_BYTES_MAX ((size_t)3 << 20)
 #define DAYS_DEFAULT    30
@@ -275,21 +274,17 @@ static void replay_rules(struct request *request, const Twokey__V1__Replay *aske
 	policy_free(replay.policy);
 }
 
-void svc_policy_explain(struct rpc_call *call, void *user)
+void svc_policy_explain(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_POLICY);
-	ProtobufCMessage *message =
-	    operator_receive(&request, CALLER_OPERATOR | CALLER_AUDITOR, &twokey__v1__explain_request__descriptor);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__explain_request__descriptor);
 	const Twokey__V1__ExplainRequest *asked = (const Twokey__V1__ExplainRequest *)message;
 	if (asked && asked->what_case == TWOKEY__V1__EXPLAIN_REQUEST__WHAT_REQUEST) {
-		explain(&request, asked->request);
+		explain(request, asked->request);
 	} else if (asked && asked->what_case == TWOKEY__V1__EXPLAIN_REQUEST__WHAT_REPLAY) {
-		replay_rules(&request, asked->replay);
+		replay_rules(request, asked->replay);
 	} else if (asked) {
-		err_set(&request.detail, ERR_INVALID, 0, "say what to explain: a request or a replay");
-		request_refuse(&request, REASON_MALFORMED);
+		err_set(&request->detail, ERR_INVALID, 0, "say what to explain: a request or a replay");
+		request_refuse(request, REASON_MALFORMED);
 	}
 	pb_free(message);
-	request_done(&request);
 }

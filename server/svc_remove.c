@@ -31,17 +31,14 @@ static void remove_object(struct request *request)
 	transfer_done(&transfer);
 }
 
-void svc_remove(struct rpc_call *call, void *user)
+void svc_remove(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_REMOVE);
-	ProtobufCMessage *message = request_receive(&request, &twokey__v1__remove_request__descriptor);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__remove_request__descriptor);
 	if (message) {
 		const Twokey__V1__RemoveRequest *asked = (const Twokey__V1__RemoveRequest *)message;
-		if (admit(&request, asked->envelope, asked->proof, TWOKEY__V1__OPERATION__OPERATION_DELETE) &&
-		    admit_spend(&request))
-			remove_object(&request);
+		if (admit(request, asked->envelope, asked->proof, TWOKEY__V1__OPERATION__OPERATION_DELETE) &&
+		    admit_spend(request))
+			remove_object(request);
 	}
 	pb_free(message);
-	request_done(&request);
 }

@@ -256,20 +256,17 @@ static void admit_and_store(struct request *request, const Twokey__V1__StoreHead
 		store_object(request, head->content_type);
 }
 
-void svc_store(struct rpc_call *call, void *user)
+void svc_store(struct request *request)
 {
-	struct request request;
-	request_init(&request, (struct deployment *)user, call, TWOKEY__V1__EVENT__EVENT_STORE);
-	ProtobufCMessage *message = request_receive(&request, &twokey__v1__store_request__descriptor);
+	ProtobufCMessage *message = request_receive(request, &twokey__v1__store_request__descriptor);
 	if (message) {
 		const Twokey__V1__StoreRequest *first = (const Twokey__V1__StoreRequest *)message;
 		if (first->part_case == TWOKEY__V1__STORE_REQUEST__PART_HEAD) {
-			admit_and_store(&request, first->head);
+			admit_and_store(request, first->head);
 		} else {
-			err_set(&request.detail, ERR_INVALID, 0, "the first message is no head");
-			request_refuse(&request, REASON_MALFORMED);
+			err_set(&request->detail, ERR_INVALID, 0, "the first message is no head");
+			request_refuse(request, REASON_MALFORMED);
 		}
 	}
 	pb_free(message);
-	request_done(&request);
 }

@@ -105,6 +105,33 @@ static void test_gatekeeper(void **state)
 	config_done(&config);
 }
 
+static void test_callers(void **state)
+{
+	(void)state;
+	struct config config;
+	struct err err = {0};
+	assert_ok(load(VENDOR
+	               "callers:\n"
+	               "  - {identity: b, roles: backend, networks: 10.0.0.0/8, operations: GET, max_lifetime: 60}\n"
+	               "  - identity: alice\n"
+	               "    roles: [operator, admin]\n"
+	               "    certificates: ['twokey://operator/alice', 'subject:CN=a,O=Clinic',\n"
+	               "      'sha256:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00112233445566778899aabbccddeeff']\n",
+	               &config, &err),
+	          err);
+	const struct config_caller *backend = config_caller(&config, 0), *alice = config_caller(&config, 1);
+	assert_int_equal(backend->max_lifetime, 60);
+	assert_int_equal(backend->n_matches, 1);
+	assert_string_equal(backend->matches[0].name, "b");
+	assert_int_equal(alice->role_bits, CALLER_OPERATOR | CALLER_ADMIN);
+	assert_int_equal(alice->n_matches, 3);
+	assert_int_equal(alice->matches[1].kind, CONFIG_BY_SUBJECT);
+	assert_string_equal(alice->matches[1].name, "CN=a,O=Clinic");
+	assert_string_equal(alice->matches[2].fingerprint,
+	                    "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+	config_done(&config);
+}
+
 static void test_sources_of_credentials(void **state)
 {
 	(void)state;
@@ -163,6 +190,13 @@ static void test_mistakes_say_where_and_what(void **state)
 	    {VENDOR "lifetime: {max: 3601}\n", "3600"},
 	    {VENDOR "lifetime: {default: 200, max: 100}\n", "lifetime.default"},
 	    {VENDOR RULES, "belong to a gatekeeper"},
+	    {VENDOR "data_clients: reader\n", "belong to a gatekeeper"},
+	    {VENDOR "callers:\n  - {identity: a, roles: [auditor], objects: [x]}\n", "yaml:7:5: operations"},
+	    {VENDOR "callers:\n  - {identity: a, roles: [boss]}\n", "reader and admin, not boss"},
+	    {VENDOR "callers:\n  - {identity: a, roles: [backend], network: [x]}\n", "networks"},
+	    {VENDOR "callers:\n  - {identity: a, roles: [backend], networks: [10.0.0.1/8]}\n", ":7:48:"},
+	    {VENDOR "callers:\n  - {identity: a, roles: [backend], certificates: ['sha256:12']}\n", "64 hex digits"},
+	    {VENDOR "callers:\n  - {identity: a, roles: [backend], max_lifetime: 4000}\n", "max_lifetime"},
 	    {VENDOR "callers:\n  - {identity: a, roles: [king]}\n", ":7:"},
 	    {GATEKEEPER_HEAD KEYS BUCKET, "rules"},
 	    {GATEKEEPER_HEAD KEYS RULES, "buckets"},
@@ -237,7 +271,7 @@ static void test_proxies_that_are_none(void **state)
 
 HARNESS_MAIN(make_folder, remove_folder, cmocka_unit_test(test_vendor_defaults_and_paths),
              cmocka_unit_test(test_a_relative_name_gives_absolute_paths), cmocka_unit_test(test_gatekeeper),
-             cmocka_unit_test(test_sources_of_credentials),
+             cmocka_unit_test(test_callers), cmocka_unit_test(test_sources_of_credentials),
              cmocka_unit_test(test_containers_are_told_by_their_environment),
              cmocka_unit_test(test_mistakes_say_where_and_what), cmocka_unit_test(test_a_missing_file_is_not_found),
              cmocka_unit_test(test_circumstances), cmocka_unit_test(test_proxies_that_are_none))

@@ -1,0 +1,68 @@
+#include "server/caller.h"
+
+static bool name_matches(const struct rpc_identity *identity, const char *name)
+{
+	if (identity->n_names == 0)
+		return strcmp(identity->common_name, name) == 0;
+	for (size_t i = 0; i < identity->n_names; i++)
+		if (strcmp(identity->names[i], name) == 0)
+			return true;
+	return false;
+}
+
+static bool matches(const struct rpc_identity *identity, const struct config_caller *caller)
+{
+	for (size_t i = 0; i < caller->n_matches; i++) {
+		const struct config_match *match = &caller->matches[i];
+		if (match->kind == CONFIG_BY_NAME      ? name_matches(identity, match->name)
+		    : match->kind == CONFIG_BY_SUBJECT ? strcmp(identity->subject, match->name) == 0
+		                                       : strcmp(identity->fingerprint, match->fingerprint) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The first entry that fits the certificate and has a role for this. */
+static const struct config_caller *find(const struct request *request, unsigned roles)
+{
+	const struct config *config = request->deployment->config;
+	for (size_t i = 0; i < config->callers.n; i++) {
+		const struct config_caller *caller = config_caller(config, i);
+		if (caller->role_bits & roles && matches(request->identity, caller))
+			return caller;
+	}
+	return NULL;
+}
+
+enum reason caller_admit(struct request *request, unsigned roles)
+{
+	const bool anyone = roles & CALLER_ANYONE && request->deployment->config->data_clients != CALLER_READER;
+	if (!request->identity)
+		return anyone ? REASON_NONE : REASON_CALLER_UNAUTHENTICATED;
+	request->caller = find(request, roles | CALLER_ADMIN);
+	if (!request->caller)
+		return anyone ? REASON_NONE : REASON_CALLER_NOT_ALLOWED;
+	return policy_scope_circumstance(request->caller->scope, request->has_address ? &request->address : NULL,
+	                                 request_now_ms(request));
+}
+
+enum reason caller_check_transaction(struct request *request, const Twokey__V1__Transaction *transaction)
+{
+	const struct config_caller *caller = request->caller;
+	if (!caller)
+		return REASON_NONE;
+	const struct policy_request question = {
+	    .operation = (enum policy_operation)transaction->operation,
+	    .bucket = transaction->bucket,
+	    .object = transaction->object,
+	    .account = transaction->account,
+	    .user = transaction->subject,
+	    .vendor_key = "",
+	};
+	if (!policy_scope_concerns(caller->scope, &question))
+		return REASON_CALLER_LIMITED;
+	const int64_t lifetime_ms =
+	    transaction_time_ms(transaction->expires_at) - transaction_time_ms(transaction->issued_at);
+	return caller->max_lifetime && lifetime_ms > (int64_t)caller->max_lifetime * 1000 ? REASON_LIFETIME_TOO_LONG
+	                                                                                  : REASON_NONE;
+}

@@ -48,7 +48,7 @@ system: test-tools ## real binaries with real tokens, clients and a real S3 serv
 	tools/system-tests.sh
 	TWOKEY_TOKEN=cloudhsm tools/system-tests.sh test_grpcurl.py test_dsse.py test_python_client.py test_custody.py
 
-torture: test-tools ## the long ones: a million random rule decisions, a token in a storm, 200 kills under load, 2,000 transfers through faults, all on a CloudHSM-like token
+torture: test-tools ## the long ones: a million random rule decisions, a token in a storm, 200 kills under load, 2,000 transfers through faults, 10,000 stolen envelopes, all on a CloudHSM-like token
 	@tools/build.sh dev
 	@tools/build.sh release
 	TWOKEY_TORTURE=1 ctest --preset dev --no-tests=error -R '^policy/test_property/'

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/holder_key.h"
 #include "common/pb.h"
 #include "common/text.h"
 #include "twokey/v1/gatekeeper.pb-c.h"
@@ -21,7 +22,7 @@ struct options {
 	Twokey__V1__Consent consent;
 	char *networks[NETWORKS_MAX];
 	uint8_t sha256[32], holder[32];
-	const char *output;
+	const char *output, *holder_path;
 	char *bucket; /* owned */
 };
 
@@ -38,6 +39,7 @@ enum {
 	OPT_EXACT_BYTES,
 	OPT_SHA256,
 	OPT_HOLDER,
+	OPT_HOLDER_SHA256,
 	OPT_CONTENT_TYPE,
 	OPT_USES,
 	OPT_CORRELATION,
@@ -54,7 +56,8 @@ static const struct argp_option options[] = {
     {"lifetime", OPT_LIFETIME, "SECONDS", 0, "default: what the vendor's deployment is configured for", 2},
     {"uses", OPT_USES, "N", 0, "how many times it may be used; default: once", 2},
     {"network", OPT_NETWORK, "CIDR", 0, "only from this network; may be repeated", 2},
-    {"holder-key-sha256", OPT_HOLDER, "HEX", 0, "only by the holder of the key whose SPKI has this SHA-256", 2},
+    {"holder", OPT_HOLDER, "KEY.pub", 0, "only by the holder of this key: a PEM public key (twokey holder)", 2},
+    {"holder-key-sha256", OPT_HOLDER_SHA256, "HEX", 0, "the same, by the SHA-256 of its SubjectPublicKeyInfo", 2},
     {"range", OPT_RANGE, "FIRST-LAST", 0, "get: only these bytes, both ends included", 2},
     {"version-id", OPT_VERSION_ID, "ID", 0, "get, delete: exactly this version", 2},
     {"overwrite", OPT_OVERWRITE, NULL, 0, "put: may replace an existing object", 2},
@@ -147,6 +150,9 @@ static error_t parse_constraint(int key, char *arg, struct argp_state *state)
 		parse_digest(state, "sha256", arg, given->sha256, &given->constraints.content_sha256);
 		return 0;
 	case OPT_HOLDER:
+		given->holder_path = arg;
+		return 0;
+	case OPT_HOLDER_SHA256:
 		parse_digest(state, "holder-key-sha256", arg, given->holder, &given->constraints.holder_key_sha256);
 		return 0;
 	case OPT_CONTENT_TYPE:
@@ -208,6 +214,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
+static int read_holder(struct options *given)
+{
+	if (!given->holder_path)
+		return CLI_OK;
+	if (given->constraints.holder_key_sha256.len)
+		return cli_usage("--holder and --holder-key-sha256 say the same: give one of them");
+	given->constraints.holder_key_sha256 = (ProtobufCBinaryData){sizeof given->holder, given->holder};
+	return cli_holder_sha256(given->holder_path, given->holder);
+}
+
 int cli_authorize(int argc, char **argv)
 {
 	struct options given = {.request = TWOKEY__V1__AUTHORIZE_REQUEST__INIT,
@@ -221,7 +237,9 @@ int cli_authorize(int argc, char **argv)
 	          "Prints a DSSE "
 	          "envelope with one signature.",
 	          &given.connection, &given, argc, argv);
-	int code = cli_connect(&given.connection);
+	int code = read_holder(&given);
+	if (code == CLI_OK)
+		code = cli_connect(&given.connection);
 	ProtobufCMessage *message = NULL;
 	if (code == CLI_OK)
 		code = cli_call(&given.connection, "/twokey.v1.Gatekeeper/Authorize", &given.request.base,

@@ -24,6 +24,7 @@ int cli_key(int argc, char **argv);
 int cli_token(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_authorize(int argc, char **argv);
+int cli_holder(int argc, char **argv);
 int cli_cosign(int argc, char **argv);
 int cli_fetch(int argc, char **argv);
 int cli_store(int argc, char **argv);

@@ -11,6 +11,8 @@
 #include "common/pb.h"
 #include "twokey/v1/gatekeeper.pb-c.h"
 
+#define METHOD "/twokey.v1.Gatekeeper/Fetch"
+
 struct fetched {
 	struct cli_use use;
 	FILE *out;
@@ -117,7 +119,9 @@ static int fetch(struct fetched *fetched)
 	Twokey__V1__FetchRequest request = TWOKEY__V1__FETCH_REQUEST__INIT;
 	request.envelope = envelope_to_pb(&fetched->use.envelope, &fetched->use.view);
 	struct rpc_stream *stream = NULL;
-	int code = cli_open_stream(&fetched->use.connection, "/twokey.v1.Gatekeeper/Fetch", &request.base, true, &stream);
+	int code = cli_use_prove(&fetched->use, METHOD, &request.proof);
+	if (code == CLI_OK)
+		code = cli_open_stream(&fetched->use.connection, METHOD, &request.base, true, &stream);
 	if (code != CLI_OK)
 		return code;
 	cli_progress_init(&fetched->progress, "fetching", 0);

@@ -9,6 +9,8 @@
 #include "common/pb.h"
 #include "twokey/v1/gatekeeper.pb-c.h"
 
+#define METHOD "/twokey.v1.Gatekeeper/List"
+
 static void show_json(const Twokey__V1__ObjectEntry *entry, const char *modified)
 {
 	json_t *line = json_pack("{s:s, s:I, s:I, s:s}", "object", entry->object, "size", (json_int_t)entry->size,
@@ -62,7 +64,9 @@ int cli_ls(int argc, char **argv)
 	if (code == CLI_OK) {
 		Twokey__V1__ListRequest request = TWOKEY__V1__LIST_REQUEST__INIT;
 		request.envelope = envelope_to_pb(&use.envelope, &use.view);
-		code = cli_open_stream(&use.connection, "/twokey.v1.Gatekeeper/List", &request.base, true, &stream);
+		code = cli_use_prove(&use, METHOD, &request.proof);
+		if (code == CLI_OK)
+			code = cli_open_stream(&use.connection, METHOD, &request.base, true, &stream);
 	}
 	if (code == CLI_OK) {
 		bool whole = false;

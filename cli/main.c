@@ -14,6 +14,7 @@ static const struct {
     {"key", cli_key, "look at keys, and replace them while serving"},
     {"token", cli_token, "what can a token do, and how fast?"},
     {"status", cli_status, "is a deployment serving?"},
+    {"holder", cli_holder, "make a data client's own key pair"},
     {"authorize", cli_authorize, "vendor: sign a transaction"},
     {"cosign", cli_cosign, "gatekeeper: add the second signature"},
     {"store", cli_store, "put a file into the bucket"},

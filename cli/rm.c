@@ -3,6 +3,8 @@
 #include "common/pb.h"
 #include "twokey/v1/gatekeeper.pb-c.h"
 
+#define METHOD "/twokey.v1.Gatekeeper/Remove"
+
 int cli_rm(int argc, char **argv)
 {
 	struct cli_use use = {0};
@@ -11,8 +13,9 @@ int cli_rm(int argc, char **argv)
 	if (code == CLI_OK) {
 		Twokey__V1__RemoveRequest request = TWOKEY__V1__REMOVE_REQUEST__INIT;
 		request.envelope = envelope_to_pb(&use.envelope, &use.view);
-		code = cli_call(&use.connection, "/twokey.v1.Gatekeeper/Remove", &request.base,
-		                &twokey__v1__remove_response__descriptor, &message);
+		code = cli_use_prove(&use, METHOD, &request.proof);
+		if (code == CLI_OK)
+			code = cli_call(&use.connection, METHOD, &request.base, &twokey__v1__remove_response__descriptor, &message);
 	}
 	if (code == CLI_OK)
 		code = cli_use_receipt(&use, ((const Twokey__V1__RemoveResponse *)message)->receipt);

@@ -14,6 +14,7 @@
 #include "common/text.h"
 #include "twokey/v1/gatekeeper.pb-c.h"
 
+#define METHOD      "/twokey.v1.Gatekeeper/Store"
 #define CHUNK_BYTES ((size_t)256 << 10)
 #define CHUNK_FIELD 2 /* StoreRequest.chunk */
 
@@ -133,7 +134,9 @@ static int store(struct cli_use *use, int fd, uint64_t size)
 	request.part_case = TWOKEY__V1__STORE_REQUEST__PART_HEAD;
 	request.head = &head;
 	struct rpc_stream *stream = NULL;
-	int code = cli_open_stream(&use->connection, "/twokey.v1.Gatekeeper/Store", &request.base, false, &stream);
+	int code = cli_use_prove(use, METHOD, &head.proof);
+	if (code == CLI_OK)
+		code = cli_open_stream(&use->connection, METHOD, &request.base, false, &stream);
 	if (code != CLI_OK)
 		return code;
 	struct sending sending = {.stream = stream, .hash = EVP_MD_CTX_new()};

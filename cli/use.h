@@ -12,6 +12,9 @@ struct cli_use {
 	const char *receipt;       /* where the receipt goes; NULL: nowhere */
 	const char *content_type;  /* store */
 	bool json;                 /* ls */
+	const char *holder_path;   /* the holder's private key; NULL: none */
+	struct holder_key *holder;
+	struct holder_proof proof;
 	struct envelope envelope;
 	struct envelope_view view;
 };
@@ -27,6 +30,9 @@ enum cli_use_flags {
 
 /* Parses the command line, reads the envelope, connects. Returns an exit code. */
 must_check int cli_use_begin(struct cli_use *use, unsigned flags, const char *doc, int argc, char **argv);
+/* The proof for a call of this method, when there is a holder key; *ret is NULL otherwise, and belongs to `use`.
+ * Returns an exit code. */
+must_check int cli_use_prove(struct cli_use *use, const char *method, Twokey__V1__HolderProof **ret);
 void cli_use_end(struct cli_use *use);
 /* Writes the receipt where it was asked for. Returns an exit code. */
 must_check int cli_use_receipt(const struct cli_use *use, const Twokey__V1__Envelope *receipt);

@@ -12,6 +12,7 @@
 
 struct hsm;
 struct hsm_key;
+struct secret;
 
 #define TRANSACTION_TYPE           "application/vnd.twokey.transaction.v1+protobuf"
 #define TRANSACTION_RECEIPT_TYPE   "application/vnd.twokey.receipt.v1+protobuf"
@@ -124,5 +125,33 @@ Twokey__V1__Operation transaction_operation_from_name(const char *name);
 /* Serialises a receipt and signs it with the audit key. */
 must_check enum err_code transaction_receipt(const Twokey__V1__Receipt *receipt, struct hsm_key *audit_key,
                                              struct envelope *ret, struct err *err);
+
+/* ---- holder keys: the data client's side of a proof ---- */
+
+/* An EC P-256 key pair, in memory. Immutable, then thread-safe. */
+struct holder_key;
+
+must_check enum err_code holder_key_make(struct holder_key **ret, struct err *err);
+/* From a PEM private key without a passphrase. ERR_INVALID: it is none, or not EC P-256. */
+must_check enum err_code holder_key_from_pem(struct span pem, struct holder_key **ret, struct err *err);
+void holder_key_free(struct holder_key *key); /* accepts NULL */
+/* PKCS #8, PEM. */
+must_check enum err_code holder_key_private_pem(const struct holder_key *key, struct secret **ret, struct err *err);
+void holder_key_public_pem(const struct holder_key *key, struct buf *out);
+/* SHA-256 of the SubjectPublicKeyInfo, which transactions name the key by. */
+void holder_key_sha256(const struct holder_key *key, uint8_t out[32]);
+/* The same, of a PEM public key. ERR_INVALID: it is none, or not EC P-256. */
+must_check enum err_code holder_sha256_of_pem(struct span pem, uint8_t out[32], struct err *err);
+
+/* A proof's bytes; zeroed it is empty. */
+struct holder_proof {
+	Twokey__V1__HolderProof message; /* borrows from what follows, and from the key */
+	struct buf statement;
+	uint8_t signature[64];
+};
+/* A proof for one call with this envelope, with a nonce of its own. */
+must_check enum err_code holder_prove(const struct holder_key *key, const struct envelope *envelope,
+                                      const struct transaction_call *call, struct holder_proof *ret, struct err *err);
+void holder_proof_done(struct holder_proof *proof);
 
 #endif

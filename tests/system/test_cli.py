@@ -8,7 +8,7 @@ import pytest
 
 from support.deployment import AUDITOR, BACKEND
 
-COMMANDS = ["serve", "init", "key", "status", "authorize", "cosign", "fetch", "store", "ls", "rm", "audit", "policy"]
+COMMANDS = ["serve", "init", "key", "status", "holder", "authorize", "cosign", "fetch", "store", "ls", "rm", "audit", "policy"]
 OK, FAILED, USAGE, REFUSED, UNAVAILABLE = range(5)
 
 
@@ -30,7 +30,7 @@ def test_every_command_has_help(system, command):
 
 @pytest.mark.parametrize("words", [
     [], ["dance"], ["serve"], ["serve", "--nonsense"], ["init"], ["key"], ["key", "list"], ["authorize"],
-    ["authorize", "get"], ["cosign"], ["fetch"], ["store", "only-one"], ["ls"], ["rm"], ["audit"], ["audit", "dance"],
+    ["authorize", "get"], ["holder"], ["holder", "new"], ["holder", "dance", "x"], ["cosign"], ["fetch"], ["store", "only-one"], ["ls"], ["rm"], ["audit"], ["audit", "dance"],
     ["audit", "search", "--decision", "maybe"], ["audit", "search", "--transaction", "xyz"],
     ["audit", "search", "--since", "yesterday-ish"], ["policy"], ["policy", "dance"], ["policy", "lockdown"],
     ["policy", "revoke", "--why", "x"], ["policy", "revoke", "--user", "u"], ["policy", "expire", "--object", "o", "--why", "x"],

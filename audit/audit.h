@@ -96,15 +96,16 @@ must_check enum err_code audit_replay(struct audit *audit, Twokey__V1__Event eve
                                       bool (*each)(uint64_t index, struct span record, void *user), void *user,
                                       struct err *err);
 
-/* Newest first. Calls back with each record's exact bytes; the callback returns false to stop. `request` as in
- * audit.proto. ERR_INVALID: request; ERR_UNAVAILABLE: the index is broken (deciding goes on); ERR_DEADLINE:
- * wait_for_index did not become searchable within timeout_ms, or the search took longer (0: a wait that only looks,
- * and 10 s for the search). */
+/* Newest first, unless request->oldest_first. Calls back with each record's exact bytes; the callback returns false to
+ * stop. `request` as in audit.proto. ERR_INVALID: request; ERR_UNAVAILABLE: the index is broken (deciding goes on);
+ * ERR_DEADLINE: wait_for_index did not become searchable within timeout_ms, or the search took longer (0: a wait that
+ * only looks, and 10 s for the search). */
 struct audit_search_result {
 	uint64_t returned;
 	bool more;
 	uint64_t indexed;
 	uint64_t committed;
+	uint64_t total; /* all that match, when request->count */
 };
 must_check enum err_code audit_search(struct audit *audit, const Twokey__V1__SearchRequest *request,
                                       unsigned timeout_ms, bool (*each)(uint64_t index, struct span record, void *user),

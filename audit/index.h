@@ -8,6 +8,7 @@
 #include <sqlite3.h>
 
 #include "audit/ledger.h"
+#include "common/ip.h"
 
 enum { AUDIT_INDEX_READERS = 4 };
 
@@ -35,6 +36,8 @@ must_check enum err_code audit_index_db_set_cursor(struct audit_index_db *db, co
 void audit_index_db_remove(const char *path);
 /* How many records the index at that path claims; 0 when it cannot say. */
 uint64_t audit_index_db_claims(const char *path);
+/* As it stands in the column `address`; points into *address. */
+struct span audit_index_address(const struct ip_addr *address);
 /* The error of a connection as one of ours. */
 enum err_code audit_index_db_error(sqlite3 *connection, int rc, struct err *err);
 

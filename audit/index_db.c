@@ -6,39 +6,42 @@
 #include "audit/index.h"
 #include "audit/record.h"
 
-enum { SCHEMA_VERSION = 1, APPLICATION_ID = 0x324b4149 /* "2KAI" */ };
+enum { SCHEMA_VERSION = 2, APPLICATION_ID = 0x324b4149 /* "2KAI" */ };
 
 /* Absent text is NULL, and no index holds it. Every index ends in the rowid, so that equality yields records in order
- * of their index. Text is compared byte by byte (BINARY, the default). */
+ * of their index. Text is compared byte by byte (BINARY, the default). An address is a blob of 4 or 16 bytes, so that a
+ * network is a range. Time needs no index: it never runs backwards, so the rowid is one. */
 static const char schema[] =
     "BEGIN;"
     "CREATE TABLE record(idx INTEGER PRIMARY KEY, segment INTEGER NOT NULL, offset INTEGER NOT NULL,"
     " time INTEGER NOT NULL, event INTEGER NOT NULL, decision INTEGER NOT NULL, operation INTEGER NOT NULL,"
-    " object TEXT, bucket TEXT, subject TEXT, account TEXT, reason TEXT, rule TEXT, address TEXT,"
-    " transaction_id BLOB);"
-    "CREATE INDEX by_time ON record(time);"
+    " object TEXT, bucket TEXT, subject TEXT, account TEXT, reason TEXT, rule TEXT, country TEXT, identity TEXT,"
+    " address BLOB, transaction_id BLOB);"
     "CREATE INDEX by_event ON record(event);"
     "CREATE INDEX by_decision ON record(decision);"
+    "CREATE INDEX by_denied_subject ON record(subject) WHERE decision = 2 AND subject IS NOT NULL;"
     "CREATE INDEX by_object ON record(object) WHERE object IS NOT NULL;"
     "CREATE INDEX by_bucket ON record(bucket) WHERE bucket IS NOT NULL;"
     "CREATE INDEX by_subject ON record(subject) WHERE subject IS NOT NULL;"
     "CREATE INDEX by_account ON record(account) WHERE account IS NOT NULL;"
     "CREATE INDEX by_reason ON record(reason) WHERE reason IS NOT NULL;"
+    "CREATE INDEX by_country ON record(country) WHERE country IS NOT NULL;"
+    "CREATE INDEX by_identity ON record(identity) WHERE identity IS NOT NULL;"
     "CREATE INDEX by_address ON record(address) WHERE address IS NOT NULL;"
     "CREATE INDEX by_transaction ON record(transaction_id) WHERE transaction_id IS NOT NULL;"
-    "CREATE VIRTUAL TABLE words USING fts5(object, purpose, user_agent, reason, detail,"
+    "CREATE VIRTUAL TABLE words USING fts5(object, purpose, user_agent, reason, detail, why,"
     " content='', columnsize=0, tokenize='unicode61');"
     "CREATE TABLE cursor(id INTEGER PRIMARY KEY CHECK(id = 1), next_index INTEGER NOT NULL,"
     " segment INTEGER NOT NULL, offset INTEGER NOT NULL, chain BLOB NOT NULL);"
     "INSERT INTO cursor VALUES(1, 0, 0, 0, zeroblob(32));"
     "PRAGMA application_id=843792713;"
-    "PRAGMA user_version=1;"
+    "PRAGMA user_version=2;"
     "COMMIT;";
-_Static_assert(APPLICATION_ID == 843792713 && SCHEMA_VERSION == 1, "the numbers in the text above");
+_Static_assert(APPLICATION_ID == 843792713 && SCHEMA_VERSION == 2, "the numbers in the text above");
 
-static const char sql_insert_record[] = "INSERT INTO record VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+static const char sql_insert_record[] = "INSERT INTO record VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 static const char sql_insert_words[] =
-    "INSERT INTO words(rowid, object, purpose, user_agent, reason, detail) VALUES(?,?,?,?,?,?)";
+    "INSERT INTO words(rowid, object, purpose, user_agent, reason, detail, why) VALUES(?,?,?,?,?,?,?)";
 static const char sql_set_cursor[] = "UPDATE cursor SET next_index=?, segment=?, offset=?, chain=?";
 static const char sql_get_cursor[] = "SELECT next_index, segment, offset, chain FROM cursor WHERE id = 1";
 
@@ -198,6 +201,20 @@ static void bind_text(sqlite3_stmt *statement, int at, const char *text)
 		sqlite3_bind_null(statement, at);
 }
 
+static void bind_blob(sqlite3_stmt *statement, int at, struct span bytes)
+{
+	if (bytes.len)
+		sqlite3_bind_blob(statement, at, bytes.ptr, (int)bytes.len, SQLITE_STATIC);
+	else
+		sqlite3_bind_null(statement, at);
+}
+
+struct span audit_index_address(const struct ip_addr *address)
+{
+	const size_t mapped = 12; /* bytes before an IPv4 address that is held mapped */
+	return ip_is_v4(address) ? span_of(address->bytes + mapped, 4) : span_of(address->bytes, 16);
+}
+
 static enum err_code add_row(struct audit_index_db *db, uint64_t index, struct audit_place place,
                              const Twokey__V1__Record *record, struct err *err)
 {
@@ -205,24 +222,24 @@ static enum err_code add_row(struct audit_index_db *db, uint64_t index, struct a
 	    (int64_t)index, (int64_t)place.segment, (int64_t)place.offset, audit_record_time_ms(record),
 	    record->event,  record->decision,       record->operation};
 	const char *const texts[] = {record->object, record->bucket, record->subject, record->account,
-	                             record->reason, record->rule,   record->address};
+	                             record->reason, record->rule,   record->country, record->identity};
 	enum { NUMBERS = sizeof(numbers) / sizeof(*numbers), TEXTS = sizeof(texts) / sizeof(*texts) };
+	struct ip_addr address;
 	for (int i = 0; i < NUMBERS; i++)
 		sqlite3_bind_int64(db->insert_record, i + 1, numbers[i]);
 	for (int i = 0; i < TEXTS; i++)
 		bind_text(db->insert_record, NUMBERS + i + 1, texts[i]);
-	if (record->transaction_id.len)
-		sqlite3_bind_blob(db->insert_record, NUMBERS + TEXTS + 1, record->transaction_id.data,
-		                  (int)record->transaction_id.len, SQLITE_STATIC);
-	else
-		sqlite3_bind_null(db->insert_record, NUMBERS + TEXTS + 1);
+	bind_blob(db->insert_record, NUMBERS + TEXTS + 1,
+	          ip_parse(record->address, &address) ? audit_index_address(&address) : (struct span){0});
+	bind_blob(db->insert_record, NUMBERS + TEXTS + 2, span_of(record->transaction_id.data, record->transaction_id.len));
 	return run(db, db->insert_record, err);
 }
 
 enum err_code audit_index_db_add(struct audit_index_db *db, uint64_t index, struct audit_place place,
                                  const Twokey__V1__Record *record, struct err *err)
 {
-	const char *const words[] = {record->object, record->purpose, record->user_agent, record->reason, record->detail};
+	const char *const words[] = {record->object, record->purpose, record->user_agent,
+	                             record->reason, record->detail,  record->why};
 	enum err_code code = add_row(db, index, place, record, err);
 	if (code != ERR_OK)
 		return code;

@@ -49,7 +49,7 @@ static bool text_fits(const char *text, size_t max)
 	return len <= max && text_utf8(span_of(text, len));
 }
 
-enum { FIELDS_MAX = 64 };
+enum { FIELDS_MAX = 128 };
 
 /* Replaces what does not fit in a shallow copy; the replacements are in `owned`. */
 static enum err_code tame_fields(Twokey__V1__Record *copy, char **owned, struct err *err)

@@ -33,6 +33,16 @@ int cli_rm(int argc, char **argv);
 int cli_audit(int argc, char **argv);
 int cli_policy(int argc, char **argv);
 
+/* ---- commands of a command ---- */
+
+struct cli_command {
+	const char *name; /* NULL ends the table */
+	int (*run)(int argc, char **argv);
+	const char *what;
+};
+/* `twokey FAMILY COMMAND ...`: finds the command and hands over, with "twokey FAMILY COMMAND" as its name; helps. */
+int cli_dispatch(const char *family, const char *about, const struct cli_command *commands, int argc, char **argv);
+
 /* ---- a connection, by options or environment ---- */
 
 struct cli_connection {
@@ -45,6 +55,25 @@ struct cli_connection {
  * --cert, --key and --timeout. Exits with CLI_USAGE on a mistake. */
 void cli_parse(const struct argp_option *options, argp_parser_t parser, const char *args_doc, const char *doc,
                struct cli_connection *connection, void *input, int argc, char **argv);
+/* The same for a command line whose options are shared out among several parsers, each with an input of its own; a NULL
+ * parser ends them. */
+struct cli_part {
+	const struct argp_option *options;
+	argp_parser_t parser;
+	void *input;
+};
+enum { CLI_PARTS_MAX = 4 };
+void cli_parse_parts(const struct cli_part *parts, const char *args_doc, const char *doc,
+                     struct cli_connection *connection, int argc, char **argv);
+/* Options whose argument is kept as it is: where in the input it goes. Key 0 ends the table. False: not one of them. */
+struct cli_string {
+	int key;
+	size_t offset; /* of a char * */
+};
+bool cli_keep_string(const struct cli_string *strings, void *input, int key, char *arg);
+/* What an argument says, or argp_error. */
+uint64_t cli_number(struct argp_state *state, const char *text);
+Google__Protobuf__Timestamp cli_time(struct argp_state *state, const char *text);
 /* Connects lazily; the client is freed by cli_disconnect. Returns an exit code after telling what is wrong. */
 must_check int cli_connect(struct cli_connection *connection);
 void cli_disconnect(struct cli_connection *connection);

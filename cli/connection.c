@@ -1,4 +1,5 @@
 /* Options and environment that say whom to talk to. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "cli/cli.h"
@@ -48,9 +49,9 @@ static void from_environment(const char **value, const char *name)
 		*value = set;
 }
 
-/* What the two parsers of a command get as their input. */
+/* What the parsers of a command get as their input. */
 struct inputs {
-	void *own;
+	const struct cli_part *parts;
 	struct cli_connection *connection;
 };
 
@@ -60,21 +61,29 @@ static error_t hand_out(int key, char *arg, struct argp_state *state)
 	const struct inputs *inputs = (const struct inputs *)state->input;
 	if (key != ARGP_KEY_INIT)
 		return ARGP_ERR_UNKNOWN;
-	state->child_inputs[0] = inputs->own;
+	size_t n = 0;
+	for (; inputs->parts[n].parser; n++)
+		state->child_inputs[n] = inputs->parts[n].input;
 	if (inputs->connection)
-		state->child_inputs[1] = inputs->connection;
+		state->child_inputs[n] = inputs->connection;
 	return 0;
 }
 
-void cli_parse(const struct argp_option *own, argp_parser_t parser, const char *args_doc, const char *doc,
-               struct cli_connection *connection, void *input, int argc, char **argv)
+void cli_parse_parts(const struct cli_part *parts, const char *args_doc, const char *doc,
+                     struct cli_connection *connection, int argc, char **argv)
 {
 	static const struct argp connection_argp = {.options = options, .parser = parse};
-	const struct argp own_argp = {.options = own, .parser = parser};
-	const struct argp_child children[] = {
-	    {&own_argp, 0, NULL, 0}, {connection ? &connection_argp : NULL, 0, "Connection:", 90}, {0}};
+	struct argp own[CLI_PARTS_MAX] = {0};
+	struct argp_child children[CLI_PARTS_MAX + 2] = {0};
+	size_t n = 0;
+	for (; parts[n].parser && n < CLI_PARTS_MAX; n++) {
+		own[n] = (struct argp){.options = parts[n].options, .parser = parts[n].parser};
+		children[n].argp = &own[n];
+	}
+	if (connection)
+		children[n] = (struct argp_child){&connection_argp, 0, "Connection:", 90};
 	const struct argp argp = {.parser = hand_out, .args_doc = args_doc, .doc = doc, .children = children};
-	struct inputs inputs = {.own = input, .connection = connection};
+	struct inputs inputs = {.parts = parts, .connection = connection};
 	argp_err_exit_status = CLI_USAGE;
 	argp_parse(&argp, argc, argv, 0, NULL, &inputs);
 	if (!connection)
@@ -83,6 +92,41 @@ void cli_parse(const struct argp_option *own, argp_parser_t parser, const char *
 	from_environment(&connection->ca, "TWOKEY_CA");
 	from_environment(&connection->cert, "TWOKEY_CERT");
 	from_environment(&connection->key, "TWOKEY_KEY");
+}
+
+void cli_parse(const struct argp_option *own, argp_parser_t parser, const char *args_doc, const char *doc,
+               struct cli_connection *connection, void *input, int argc, char **argv)
+{
+	const struct cli_part parts[] = {{own, parser, input}, {0}};
+	cli_parse_parts(parts, args_doc, doc, connection, argc, argv);
+}
+
+bool cli_keep_string(const struct cli_string *strings, void *input, int key, char *arg)
+{
+	for (; strings->key; strings++)
+		if (strings->key == key) {
+			*(char **)(void *)((char *)input + strings->offset) = arg;
+			return true;
+		}
+	return false;
+}
+
+uint64_t cli_number(struct argp_state *state, const char *text)
+{
+	char *end;
+	errno = 0;
+	unsigned long long value = strtoull(text, &end, 10);
+	if (errno || end == text || *end || text[0] == '-')
+		argp_error(state, "`%s` is no number", text);
+	return value;
+}
+
+Google__Protobuf__Timestamp cli_time(struct argp_state *state, const char *text)
+{
+	int64_t ms = 0;
+	if (!clock_parse(text, &ms))
+		argp_error(state, "`%s` is no time such as 2026-11-21 or 2026-11-21T18:20:00Z", text);
+	return transaction_timestamp(ms);
 }
 
 int cli_connect(struct cli_connection *connection)

@@ -115,6 +115,7 @@ static enum reason check_rules(struct request *request)
 	    .has_purpose = transaction->purpose[0] != '\0',
 	};
 	policy_country(request->deployment->countries, &request->address, question.country);
+	memcpy(request->country, question.country, sizeof request->country);
 	struct policy_decision decision;
 	policy_decide(request_policy(request), &question, &decision);
 	request->rule = decision.rule;

@@ -16,6 +16,7 @@
 #define METHOD_REMOVE       "/twokey.v1.Gatekeeper/Remove"
 #define METHOD_AUDIT_SEARCH "/twokey.v1.Audit/Search"
 #define METHOD_AUDIT_GET    "/twokey.v1.Audit/Get"
+#define METHOD_AUDIT_TAIL   "/twokey.v1.Audit/Tail"
 
 #define METHOD_POLICY_GET               "/twokey.v1.Policy/Get"
 #define METHOD_POLICY_EXPLAIN           "/twokey.v1.Policy/Explain"
@@ -43,6 +44,7 @@ void svc_list(struct request *request);
 void svc_remove(struct request *request);
 void svc_audit_search(struct request *request);
 void svc_audit_get(struct request *request);
+void svc_audit_tail(struct request *request);
 void svc_policy_get(struct request *request);
 void svc_policy_explain(struct request *request);
 void svc_policy_reload(struct request *request);

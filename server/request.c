@@ -111,6 +111,9 @@ void request_record(const struct request *request, Twokey__V1__Record *ret, stru
 	ret->identity = (char *)request_identity_name(request);
 	const char *agent = rpc_metadata(request->call, "user-agent");
 	ret->user_agent = (char *)(agent && strlen(agent) <= USER_AGENT_MAX ? agent : "");
+	ret->country = (char *)request->country;
+	ret->why = (char *)(request->why ? request->why : "");
+	ret->detail = (char *)(request->about ? request->about : "");
 	ret->rule = (char *)(request->rule ? request->rule : "");
 	ret->vendor_key = (char *)(request->vendor_key ? request->vendor_key : "");
 	ret->unverified = request->unverified;

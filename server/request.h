@@ -26,6 +26,8 @@ struct request {
 	const char *vendor_key;            /* name of the key that signed first; NULL until verified */
 	const struct rules_version *rules; /* held from the first look at them on */
 	const char *rule;                  /* that decided; NULL until then; belongs to `rules` */
+	char country[3];                   /* of the address, when the rules were asked; "" when unknown */
+	const char *why, *about;           /* for the record: what an auditor says and asks; NULL: nothing. Borrowed */
 	const struct bucket *bucket;
 	struct policy_limit vendor_key_limit, user_limit; /* of the rules that decided */
 

@@ -3,6 +3,8 @@
 
 #include <strings.h>
 
+#include "common/ip.h"
+
 static struct ledger ledger;
 
 enum { RECORDS = 400 };
@@ -18,7 +20,11 @@ static const char *const objects[] = {"reports/2026/11.pdf",
 static const char *const purposes[] = {"treatment", "quarterly review of claims",
                                        "say \"hello\" AND (NOT) NEAR/2 col:x*", "Caf\xc3\xa9 re-read", ""};
 static const char *const reasons[] = {"", "RULE_DENIED", "NETWORK_DENIED"};
-static const char *const addresses[] = {"192.0.2.1", "2001:db8::1", "198.51.100.7"};
+static const char *const addresses[] = {
+    "192.0.2.1", "2001:db8::1", "198.51.100.7", "192.0.2.200", "192.0.3.1", "c000:201::7", ""};
+static const char *const countries[] = {"DE", "", "US"};
+static const char *const identities[] = {"", "spiffe://test/backend", "auditor.test.example"};
+static const char *const whys[] = {"", "asked by the privacy officer"};
 static const char *const rules[] = {"office-hours", "", "nobody"};
 
 #define PICK(list, n) ((char *)(uintptr_t)(list)[(n) % (sizeof(list) / sizeof(*(list)))])
@@ -39,6 +45,9 @@ static Twokey__V1__Record corpus(unsigned i, uint8_t id[16])
 	record.reason = PICK(reasons, mixed / 13);
 	record.address = PICK(addresses, mixed / 17);
 	record.rule = PICK(rules, mixed / 19);
+	record.country = PICK(countries, mixed / 43);
+	record.identity = PICK(identities, mixed / 47);
+	record.why = PICK(whys, mixed / 53);
 	record.account = (char *)(mixed / 23 % 2 ? "clinic-1" : "clinic-2");
 	record.bucket = (char *)(mixed / 29 % 2 ? "documents" : "images");
 	record.user_agent = (char *)(mixed / 31 % 2 ? "Mozilla/5.0 (X11; Linux)" : "curl/8.1");
@@ -109,14 +118,25 @@ static int64_t ms_of(const Google__Protobuf__Timestamp *time)
 	return time->seconds * 1000 + time->nanos / 1000000;
 }
 
+static bool in_network(const char *network, const char *address)
+{
+	struct ip_net net;
+	struct ip_addr addr;
+	if (!network[0])
+		return true;
+	assert_true(ip_net_parse(network, &net));
+	return ip_parse(address, &addr) && ip_net_contains(&net, &addr);
+}
+
 /* The plain filter; free text is tested by itself. */
 static bool matches(const Twokey__V1__SearchRequest *request, const Twokey__V1__Record *record, unsigned i)
 {
 	int64_t time_ms = START_TIME_MS + (int64_t)(i / 3) * 1000;
 	return text_matches(request->object, record->object) && text_matches(request->bucket, record->bucket) &&
 	       text_matches(request->subject, record->subject) && text_matches(request->account, record->account) &&
-	       text_matches(request->reason, record->reason) && text_matches(request->address, record->address) &&
-	       text_matches(request->rule, record->rule) &&
+	       text_matches(request->reason, record->reason) && in_network(request->address, record->address) &&
+	       text_matches(request->rule, record->rule) && text_matches(request->country, record->country) &&
+	       text_matches(request->identity, record->identity) && in_network(request->network, record->address) &&
 	       strncmp(record->object, request->object_prefix, strlen(request->object_prefix)) == 0 &&
 	       (!request->decision || request->decision == record->decision) &&
 	       (!request->event || request->event == record->event) &&
@@ -134,11 +154,14 @@ static uint64_t check(Twokey__V1__SearchRequest request, uint32_t page)
 {
 	static struct found found;
 	struct audit_search_result result;
-	uint64_t n = 0, below = RECORDS;
+	uint64_t n = 0, below = RECORDS, total = 0;
+	request.count = page % 2;
 	Twokey__V1__SearchRequest whole = request;
 	request.limit = page;
 	do {
 		result = search(&request, &found);
+		assert_int_equal(result.total, whole.count ? (total ? total : result.total) : 0);
+		total = result.total;
 		for (uint64_t at = 0; at < found.n; at++, n++) {
 			uint8_t id[16];
 			Twokey__V1__Record record;
@@ -157,7 +180,29 @@ static uint64_t check(Twokey__V1__SearchRequest request, uint32_t page)
 		Twokey__V1__Record record = corpus((unsigned)below, id);
 		assert_false(matches(&whole, &record, (unsigned)below));
 	}
+	if (whole.count)
+		assert_int_equal(total, n);
 	return n;
+}
+
+/* The same in the other order, page by page. */
+static void check_oldest_first(Twokey__V1__SearchRequest request, uint32_t page, uint64_t expected)
+{
+	static struct found found;
+	struct audit_search_result result;
+	uint64_t n = 0, next = 0;
+	request.limit = page;
+	request.oldest_first = true;
+	do {
+		request.start_case = TWOKEY__V1__SEARCH_REQUEST__START_FROM_INDEX;
+		request.from_index = next;
+		result = search(&request, &found);
+		for (uint64_t at = 0; at < found.n; at++, n++) {
+			assert_true(found.indexes[at] >= next);
+			next = found.indexes[at] + 1;
+		}
+	} while (result.more);
+	assert_int_equal(n, expected);
 }
 
 /* The fields that are given, and a message's usual defaults. */
@@ -205,6 +250,19 @@ static void test_each_field(void **state)
 	    REQUEST(.operation = TWOKEY__V1__OPERATION__OPERATION_PUT),
 	    REQUEST(.address = (char *)"2001:db8::1"),
 	    REQUEST(.rule = (char *)"office-hours"),
+	    REQUEST(.address = (char *)"2001:DB8:0::1"),
+	    REQUEST(.country = (char *)"DE"),
+	    REQUEST(.identity = (char *)"spiffe://test/backend"),
+	    REQUEST(.network = (char *)"192.0.2.0/24"),
+	    REQUEST(.network = (char *)"192.0.2.0/23"),
+	    REQUEST(.network = (char *)"192.0.2.1"),
+	    REQUEST(.network = (char *)"0.0.0.0/0"),
+	    REQUEST(.network = (char *)"2001:db8::/32"),
+	    REQUEST(.network = (char *)"c000:200::/24"),
+	    REQUEST(.network = (char *)"::/0"),
+	    REQUEST(.network = (char *)"::/1"),
+	    REQUEST(.network = (char *)"192.0.2.0/24", .object_prefix = (char *)"re"),
+	    REQUEST(.network = (char *)"192.0.2.0/24", .country = (char *)"US", .event = TWOKEY__V1__EVENT__EVENT_FETCH),
 	    REQUEST(.transaction_id = {sizeof(id), id}),
 	    REQUEST(.subject = PICK(subjects, 0), .decision = TWOKEY__V1__DECISION__DECISION_DENIED),
 	    REQUEST(.object_prefix = (char *)"reports/", .subject = PICK(subjects, 1)),
@@ -212,8 +270,10 @@ static void test_each_field(void **state)
 	    REQUEST(.event = TWOKEY__V1__EVENT__EVENT_FETCH, .bucket = (char *)"documents", .rule = (char *)"nobody"),
 	};
 	for (size_t i = 0; i < sizeof(requests) / sizeof(*requests); i++) {
-		assert_true(check(requests[i], RECORDS) > 0);
+		uint64_t n = check(requests[i], RECORDS);
+		assert_true(n > 0);
 		check(requests[i], 3);
+		check_oldest_first(requests[i], 3, n);
 	}
 }
 
@@ -304,7 +364,12 @@ static void test_bad_requests(void **state)
 	memset(text, 'x', sizeof(text) - 1);
 	text[sizeof(text) - 1] = 0;
 	const Twokey__V1__SearchRequest requests[] = {
-	    REQUEST(.from = &time), REQUEST(.until = &time), REQUEST(.transaction_id = {sizeof(id), id}),
+	    REQUEST(.from = &time),
+	    REQUEST(.until = &time),
+	    REQUEST(.transaction_id = {sizeof(id), id}),
+	    REQUEST(.address = (char *)"192.0.2"),
+	    REQUEST(.network = (char *)"192.0.2.1/24"),
+	    REQUEST(.network = (char *)"example"),
 	    REQUEST(.text = text),
 	    REQUEST(.text = (char *)"a a a a a a a a a a a a a a a a a a a a a a a a a "
 	                            "a a a a a a a a a a a a a a a a a a a a a a")};
@@ -326,7 +391,7 @@ static bool has_word(const char *text, const char *word)
 static bool record_has_word(const Twokey__V1__Record *record, const char *word)
 {
 	return has_word(record->object, word) || has_word(record->purpose, word) || has_word(record->user_agent, word) ||
-	       has_word(record->reason, word) || has_word(record->detail, word);
+	       has_word(record->reason, word) || has_word(record->detail, word) || has_word(record->why, word);
 }
 
 static uint64_t count_with(const char *one, const char *two)
@@ -355,6 +420,7 @@ static void test_text(void **state)
 	(void)state;
 	assert_true(count_with("review", "review") > 0 && count_with("review", "curl") > 0);
 	assert_int_equal(text_count("review"), count_with("review", "review"));
+	assert_int_equal(text_count("privacy"), count_with("privacy", "privacy"));
 	assert_int_equal(text_count("REVIEW"), count_with("review", "review"));
 	/* Words may be in different fields. */
 	assert_int_equal(text_count("review curl"), count_with("review", "curl"));

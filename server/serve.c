@@ -6,6 +6,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include <systemd/sd-daemon.h>
+
 #include "proto/descriptors.h"
 #include "server/deployment.h"
 #include "server/health.h"
@@ -97,6 +99,7 @@ static void announce(const struct server *server)
 	log_event(LOG_INFO, "serving", "address", address, "role",
 	          server->config->role == CONFIG_VENDOR ? "vendor" : "gatekeeper", "name", server->config->name,
 	          "transaction_key", hsm_key_id(keys_transaction(server->deployment->keys)), NULL);
+	sd_notifyf(0, "READY=1\nSTATUS=serving %s", address);
 }
 
 static void follow_keys(struct server *server)
@@ -126,6 +129,7 @@ static void stop(struct server *server)
 {
 	if (server->rpc) {
 		log_event(LOG_INFO, "draining", NULL);
+		sd_notify(0, "STOPPING=1\nSTATUS=draining");
 		health_stop(server->health);
 		const unsigned drain_ms = (unsigned)server->config->limits.drain * 1000;
 		struct last_resort *resort = last_resort_start(server->deployment->hsm, drain_ms + AFTER_DRAIN_MS);

@@ -4,13 +4,14 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "audit/index.h"
+#include "audit/changes.h"
 #include "audit/log.h"
 #include "audit/record.h"
 
 struct audit {
 	struct audit_ledger *ledger;
 	struct audit_index *index;
+	struct audit_changes *changes;
 };
 
 struct audit_ledger *audit_ledger(struct audit *audit)
@@ -48,6 +49,8 @@ enum err_code audit_open_tuned(const struct audit_options *options, const struct
 	enum err_code code = open_log(audit, options, tuning, &torn_bytes, err);
 	if (code == ERR_OK)
 		code = audit_index_start(audit->ledger, options->directory, audit_retry_ms(tuning), &audit->index, err);
+	if (code == ERR_OK)
+		audit->changes = audit_changes_new(audit->ledger, audit->index);
 	if (code == ERR_OK && torn_bytes)
 		code = record_recovery(audit, torn_bytes, err);
 	if (code != ERR_OK) {
@@ -69,6 +72,7 @@ void audit_close(struct audit *audit)
 		return;
 	if (audit->ledger)
 		audit_ledger_stop(audit->ledger);
+	audit_changes_free(audit->changes);
 	audit_index_free(audit->index);
 	audit_ledger_free(audit->ledger);
 	free(audit);
@@ -77,7 +81,16 @@ void audit_close(struct audit *audit)
 enum err_code audit_commit(struct audit *audit, const Twokey__V1__Record *record, const struct audit_use *use,
                            struct audit_commit *ret, struct err *err)
 {
-	return audit_ledger_append(audit->ledger, record, use, ret, err);
+	enum err_code code = audit_ledger_append(audit->ledger, record, use, ret, err);
+	if (code == ERR_OK && ret->refusal == REASON_NONE)
+		audit_changes_add(audit->changes, record, ret->index);
+	return code;
+}
+
+enum err_code audit_object_fresh(struct audit *audit, const struct audit_object *object, bool *ret_fresh,
+                                 struct err *err)
+{
+	return audit_changes_ask(audit->changes, object, ret_fresh, err);
 }
 
 enum reason audit_use_state(struct audit *audit, const struct audit_use *use)

@@ -61,6 +61,18 @@ must_check enum err_code audit_commit(struct audit *audit, const Twokey__V1__Rec
  * checks that follow it. Only audit_commit decides. */
 enum reason audit_use_state(struct audit *audit, const struct audit_use *use);
 
+/* May the object with this id be what stands under the name now? False when the record knows a later one: a Store that
+ * is complete and had begun after every record that names this id, or a Remove. True when it knows nothing of the name,
+ * and of Stores whose end it does not know (they run, failed half-way, or were cut off by a crash). Answered from the
+ * index; while that is broken or far behind, from the log, which is slower. ERR_CORRUPT, ERR_UNAVAILABLE: not known. */
+struct audit_object {
+	const char *bucket, *object;
+	const uint8_t *id; /* 16 bytes */
+	uint64_t before;   /* every record before this one counts; later ones may */
+};
+must_check enum err_code audit_object_fresh(struct audit *audit, const struct audit_object *object, bool *ret_fresh,
+                                            struct err *err);
+
 /* Can records be written? For health. */
 must_check enum err_code audit_check(struct audit *audit, struct err *err);
 /* How many records are durable, and how many of them the index has. */

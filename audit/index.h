@@ -10,7 +10,8 @@
 #include "audit/ledger.h"
 #include "common/ip.h"
 
-enum { AUDIT_INDEX_READERS = 4 };
+/* Connections that read: searches, which may last, leave some to lookups, which wait for nobody. */
+enum { AUDIT_INDEX_SEARCHES = 4, AUDIT_INDEX_LOOKUPS = AUDIT_INDEX_SEARCHES + 2 };
 
 /* How far the index has come: the frame indexed last. */
 struct audit_cursor {
@@ -22,7 +23,7 @@ struct audit_cursor {
 /* index_db.c: the writing connection. One thread at a time. */
 struct audit_index_db {
 	sqlite3 *connection;
-	sqlite3_stmt *insert_record, *insert_words, *set_cursor;
+	sqlite3_stmt *insert_record, *insert_words, *insert_change, *set_cursor;
 };
 /* Opens, makes the schema in an empty file. ERR_CORRUPT: unusable, rebuild; ERR_UNAVAILABLE: try again later. */
 must_check enum err_code audit_index_db_open(const char *path, struct audit_index_db *ret, struct audit_cursor *cursor,
@@ -61,7 +62,7 @@ struct audit_index {
 	struct err failure;
 	bool condemned;                     /* a reader found the file damaged */
 	uint64_t generation;                /* of the file; readers of an older one are closed */
-	sqlite3 *idle[AUDIT_INDEX_READERS]; /* of this generation */
+	sqlite3 *idle[AUDIT_INDEX_LOOKUPS]; /* of this generation */
 	unsigned n_idle, n_taken;
 };
 
@@ -74,8 +75,9 @@ uint64_t audit_index_count(struct audit_index *index);
 /* Waits until more than `index` records are searchable. */
 must_check enum err_code audit_index_wait(struct audit_index *index, uint64_t record, unsigned timeout_ms,
                                           struct err *err);
-/* A reading connection, to be given back. ERR_UNAVAILABLE: there is no index now; ERR_DEADLINE: all are taken. */
-must_check enum err_code audit_index_take(struct audit_index *index, unsigned timeout_ms, sqlite3 **ret,
+/* A reading connection, to be given back, while fewer than `most` are taken (AUDIT_INDEX_SEARCHES, AUDIT_INDEX_LOOKUPS).
+ * ERR_UNAVAILABLE: there is no index now; ERR_DEADLINE: too many are taken. */
+must_check enum err_code audit_index_take(struct audit_index *index, unsigned most, unsigned timeout_ms, sqlite3 **ret,
                                           uint64_t *ret_generation, struct err *err);
 void audit_index_give_back(struct audit_index *index, sqlite3 *connection, uint64_t generation);
 /* A reader found the file damaged: it is rebuilt. */

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "audit/index.h"
+#include "audit/changes.h"
 #include "audit/record.h"
 
-enum { SCHEMA_VERSION = 2, APPLICATION_ID = 0x324b4149 /* "2KAI" */ };
+enum { SCHEMA_VERSION = 3, APPLICATION_ID = 0x324b4149 /* "2KAI" */ };
 
 /* Absent text is NULL, and no index holds it. Every index ends in the rowid, so that equality yields records in order
  * of their index. Text is compared byte by byte (BINARY, the default). An address is a blob of 4 or 16 bytes, so that a
@@ -31,17 +31,20 @@ static const char schema[] =
     "CREATE INDEX by_transaction ON record(transaction_id) WHERE transaction_id IS NOT NULL;"
     "CREATE VIRTUAL TABLE words USING fts5(object, purpose, user_agent, reason, detail, why,"
     " content='', columnsize=0, tokenize='unicode61');"
+    "CREATE TABLE change(bucket TEXT NOT NULL, object TEXT NOT NULL, idx INTEGER NOT NULL, began INTEGER,"
+    " object_id BLOB, PRIMARY KEY(bucket, object, idx)) WITHOUT ROWID;"
     "CREATE TABLE cursor(id INTEGER PRIMARY KEY CHECK(id = 1), next_index INTEGER NOT NULL,"
     " segment INTEGER NOT NULL, offset INTEGER NOT NULL, chain BLOB NOT NULL);"
     "INSERT INTO cursor VALUES(1, 0, 0, 0, zeroblob(32));"
     "PRAGMA application_id=843792713;"
-    "PRAGMA user_version=2;"
+    "PRAGMA user_version=3;"
     "COMMIT;";
-_Static_assert(APPLICATION_ID == 843792713 && SCHEMA_VERSION == 2, "the numbers in the text above");
+_Static_assert(APPLICATION_ID == 843792713 && SCHEMA_VERSION == 3, "the numbers in the text above");
 
 static const char sql_insert_record[] = "INSERT INTO record VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 static const char sql_insert_words[] =
     "INSERT INTO words(rowid, object, purpose, user_agent, reason, detail, why) VALUES(?,?,?,?,?,?,?)";
+static const char sql_insert_change[] = "INSERT INTO change VALUES(?,?,?,?,?)";
 static const char sql_set_cursor[] = "UPDATE cursor SET next_index=?, segment=?, offset=?, chain=?";
 static const char sql_get_cursor[] = "SELECT next_index, segment, offset, chain FROM cursor WHERE id = 1";
 
@@ -146,6 +149,8 @@ enum err_code audit_index_db_open(const char *path, struct audit_index_db *ret, 
 	if (code == ERR_OK)
 		code = prepare(&db, sql_insert_words, &db.insert_words, err);
 	if (code == ERR_OK)
+		code = prepare(&db, sql_insert_change, &db.insert_change, err);
+	if (code == ERR_OK)
 		code = prepare(&db, sql_set_cursor, &db.set_cursor, err);
 	if (code != ERR_OK)
 		audit_index_db_close(&db);
@@ -158,6 +163,7 @@ void audit_index_db_close(struct audit_index_db *db)
 {
 	sqlite3_finalize(db->insert_record);
 	sqlite3_finalize(db->insert_words);
+	sqlite3_finalize(db->insert_change);
 	sqlite3_finalize(db->set_cursor);
 	sqlite3_close(db->connection);
 	*db = (struct audit_index_db){0};
@@ -235,12 +241,35 @@ static enum err_code add_row(struct audit_index_db *db, uint64_t index, struct a
 	return run(db, db->insert_record, err);
 }
 
+/* audit/changes.c reads it. */
+static enum err_code add_change(struct audit_index_db *db, uint64_t index, const Twokey__V1__Record *record,
+                                struct err *err)
+{
+	struct audit_change change;
+	if (!audit_change_of(record, &change))
+		return ERR_OK;
+	sqlite3_bind_text(db->insert_change, 1, record->bucket, -1, SQLITE_STATIC);
+	sqlite3_bind_text(db->insert_change, 2, record->object, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(db->insert_change, 3, (int64_t)index);
+	if (change.settled)
+		sqlite3_bind_int64(db->insert_change, 4, (int64_t)change.began);
+	else
+		sqlite3_bind_null(db->insert_change, 4);
+	if (change.object_id)
+		sqlite3_bind_blob(db->insert_change, 5, change.object_id, 16, SQLITE_STATIC);
+	else
+		sqlite3_bind_null(db->insert_change, 5);
+	return run(db, db->insert_change, err);
+}
+
 enum err_code audit_index_db_add(struct audit_index_db *db, uint64_t index, struct audit_place place,
                                  const Twokey__V1__Record *record, struct err *err)
 {
 	const char *const words[] = {record->object, record->purpose, record->user_agent,
 	                             record->reason, record->detail,  record->why};
 	enum err_code code = add_row(db, index, place, record, err);
+	if (code == ERR_OK)
+		code = add_change(db, index, record, err);
 	if (code != ERR_OK)
 		return code;
 	bool any = false;

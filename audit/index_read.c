@@ -44,14 +44,14 @@ static enum err_code open_reader(struct audit_index *index, sqlite3 **ret, struc
 	return ERR_OK;
 }
 
-enum err_code audit_index_take(struct audit_index *index, unsigned timeout_ms, sqlite3 **ret, uint64_t *ret_generation,
-                               struct err *err)
+enum err_code audit_index_take(struct audit_index *index, unsigned most, unsigned timeout_ms, sqlite3 **ret,
+                               uint64_t *ret_generation, struct err *err)
 {
 	struct timespec deadline = audit_deadline(timeout_ms);
 	enum err_code code = ERR_OK;
 	sqlite3 *connection = NULL;
 	pthread_mutex_lock(&index->lock);
-	while (code == ERR_OK && index->n_taken >= AUDIT_INDEX_READERS)
+	while (code == ERR_OK && index->n_taken >= most)
 		if (pthread_cond_timedwait(&index->changed, &index->lock, &deadline) != 0)
 			code = err_set(err, ERR_DEADLINE, 0, "too many searches are running");
 	if (code == ERR_OK && index->broken)
@@ -72,7 +72,7 @@ void audit_index_give_back(struct audit_index *index, sqlite3 *connection, uint6
 {
 	pthread_mutex_lock(&index->lock);
 	index->n_taken--;
-	bool keep = generation == index->generation && index->n_idle < AUDIT_INDEX_READERS;
+	bool keep = generation == index->generation && index->n_idle < AUDIT_INDEX_LOOKUPS;
 	if (keep)
 		index->idle[index->n_idle++] = connection;
 	pthread_cond_broadcast(&index->changed);
@@ -97,7 +97,8 @@ struct audit_place audit_index_place(struct audit_index *index, uint64_t record)
 	sqlite3 *connection;
 	sqlite3_stmt *statement = NULL;
 	uint64_t generation;
-	if (record >= audit_index_count(index) || audit_index_take(index, 0, &connection, &generation, NULL) != ERR_OK)
+	if (record >= audit_index_count(index) ||
+	    audit_index_take(index, AUDIT_INDEX_LOOKUPS, 0, &connection, &generation, NULL) != ERR_OK)
 		return place;
 	int rc = sqlite3_prepare_v2(connection, "SELECT segment, offset FROM record WHERE idx = ?", -1, &statement, NULL);
 	if (rc == SQLITE_OK)

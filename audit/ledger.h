@@ -43,6 +43,7 @@ struct audit_published {
 };
 
 struct audit_ledger_kind {
+	bool shared; /* other processes append too */
 	/* Each as the function of that name below. */
 	void (*stop)(struct audit_ledger *ledger);
 	void (*free)(struct audit_ledger *ledger);

@@ -190,7 +190,7 @@ static enum err_code find(struct audit_index *index, struct search *search, stru
 {
 	sqlite3 *connection;
 	uint64_t generation;
-	enum err_code code = audit_index_take(index, left_ms(search), &connection, &generation, err);
+	enum err_code code = audit_index_take(index, AUDIT_INDEX_SEARCHES, left_ms(search), &connection, &generation, err);
 	if (code != ERR_OK)
 		return code;
 	sqlite3_progress_handler(connection, PROGRESS_STEPS, on_progress, search);

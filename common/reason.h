@@ -40,13 +40,14 @@
 	X(OBJECT_EXISTS, EXISTS, "the object exists and the transaction does not allow overwriting")                       \
 	X(OBJECT_NOT_FOUND, NOT_FOUND, "there is no such object")                                                          \
 	X(OBJECT_CORRUPT, CORRUPT, "the stored object failed verification")                                                \
+	X(STALE_OBJECT, CORRUPT, "an older object stands under this name than was stored last")                            \
 	X(RANGE_INVALID, INVALID, "the byte range lies outside the object")                                                \
 	X(CONTENT_MISMATCH, PRECONDITION, "the content is not what the transaction promised")                              \
 	X(STORE_REFUSED, PRECONDITION, "the bucket does not take an object of this name or kind")                          \
 	X(SEARCH_UNAVAILABLE, UNAVAILABLE, "the record cannot be searched right now; deciding goes on")                    \
 	X(UPLOAD_INCOMPLETE, INVALID, "the upload ended without its tail; nothing was stored")                             \
 	X(TOKEN_UNAVAILABLE, UNAVAILABLE, "the token cannot be used right now")                                            \
-	X(LEDGER_UNAVAILABLE, UNAVAILABLE, "the record cannot be written right now")                                       \
+	X(LEDGER_UNAVAILABLE, UNAVAILABLE, "the record cannot be written or read right now")                               \
 	X(CLOCK_IN_DOUBT, UNAVAILABLE, "the clock cannot be trusted right now")                                            \
 	X(STORE_UNAVAILABLE, UNAVAILABLE, "the bucket cannot be reached right now")                                        \
 	X(OVERLOADED, EXHAUSTED, "too many requests are running; try again later")                                         \

@@ -9,7 +9,6 @@
 #define SEAL_KEY_BYTES        32
 #define SEAL_SALT_BYTES       32
 #define SEAL_PREFIX_BYTES     7
-#define SEAL_OBJECT_ID_BYTES  16
 #define SEAL_COMMITMENT_BYTES 32
 #define SEAL_WRAPPED_BYTES    60 /* iv, data key, tag */
 #define SEAL_SEGMENTS_MAX     ((uint64_t)1 << 32)

@@ -6,16 +6,16 @@
 #include "hsm/hsm.h"
 #include "seal/internal.h"
 
-struct fresh {
-	uint8_t object_id[SEAL_OBJECT_ID_BYTES];
-	uint8_t header[SEAL_HEADER_BYTES];
-};
-
-/* Object id, salt and nonce prefix, all in one go. */
-static enum err_code make_fresh(struct hsm *hsm, struct fresh *ret, struct err *err)
+enum err_code seal_object_id(struct hsm *hsm, uint8_t out[SEAL_OBJECT_ID_BYTES], struct err *err)
 {
-	enum err_code code = hsm_random(hsm, (uint8_t *)ret, sizeof *ret, err);
-	ret->header[0] = SEAL_HEADER_BYTES;
+	return hsm_random(hsm, out, SEAL_OBJECT_ID_BYTES, err);
+}
+
+/* Salt and nonce prefix in one go. */
+static enum err_code make_stream_header(struct hsm *hsm, uint8_t out[SEAL_HEADER_BYTES], struct err *err)
+{
+	enum err_code code = hsm_random(hsm, out, SEAL_HEADER_BYTES, err);
+	out[0] = SEAL_HEADER_BYTES;
 	return code;
 }
 
@@ -39,25 +39,26 @@ static enum err_code fill_header(struct hsm_key *kek, struct span aad, const str
 	return ERR_OK;
 }
 
-enum err_code seal_begin(struct hsm *hsm, struct hsm_key *kek, const struct seal_context *context, struct sealer **ret,
+enum err_code seal_begin(struct hsm *hsm, struct hsm_key *kek, const struct seal_context *context,
+                         const uint8_t object_id[SEAL_OBJECT_ID_BYTES], struct sealer **ret,
                          struct seal_header *ret_header, struct err *err)
 {
-	struct fresh fresh;
+	uint8_t stream_header[SEAL_HEADER_BYTES];
 	autobuf struct buf aad = {0};
 	autosecret struct secret *data_key = secret_new(SEAL_KEY_BYTES);
 	struct seal_header header;
-	enum err_code code = make_fresh(hsm, &fresh, err);
+	enum err_code code = make_stream_header(hsm, stream_header, err);
 	if (code == ERR_OK)
 		code = hsm_random(hsm, secret_bytes(data_key), SEAL_KEY_BYTES, err);
 	if (code == ERR_OK)
-		code = seal_context_encode(context, fresh.object_id, &aad, err);
+		code = seal_context_encode(context, object_id, &aad, err);
 	if (code == ERR_OK)
-		code = fill_header(kek, buf_span(&aad), data_key, fresh.object_id, &header, err);
+		code = fill_header(kek, buf_span(&aad), data_key, object_id, &header, err);
 	if (code != ERR_OK)
 		return code;
 	struct secret *given = data_key;
 	data_key = NULL;
-	code = seal_sealer_new(given, buf_span(&aad), fresh.header, ret, err);
+	code = seal_sealer_new(given, buf_span(&aad), stream_header, ret, err);
 	if (code == ERR_OK)
 		*ret_header = header;
 	return code;

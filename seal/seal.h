@@ -17,10 +17,11 @@ struct hsm_key;
 struct sealer;
 struct opener;
 
-#define SEAL_SEGMENT_BYTES 65536
-#define SEAL_HEADER_BYTES  40
-#define SEAL_TAG_BYTES     16
-#define SEAL_FORMAT        "1"
+#define SEAL_SEGMENT_BYTES   65536
+#define SEAL_HEADER_BYTES    40
+#define SEAL_TAG_BYTES       16
+#define SEAL_OBJECT_ID_BYTES 16
+#define SEAL_FORMAT          "1"
 
 /* What a sealed object is bound to; also the associated data. Borrowed. */
 struct seal_context {
@@ -48,9 +49,12 @@ struct seal_header {
 must_check enum err_code seal_header_read(const char *(*lookup)(void *user, const char *name), void *user,
                                           struct seal_header *ret, struct err *err);
 
+/* A new object's id: random, from the token. It can be on record before anything is sealed. */
+must_check enum err_code seal_object_id(struct hsm *hsm, uint8_t out[SEAL_OBJECT_ID_BYTES], struct err *err);
 /* Makes a data key and wraps it. */
 must_check enum err_code seal_begin(struct hsm *hsm, struct hsm_key *kek, const struct seal_context *context,
-                                    struct sealer **ret, struct seal_header *ret_header, struct err *err);
+                                    const uint8_t object_id[SEAL_OBJECT_ID_BYTES], struct sealer **ret,
+                                    struct seal_header *ret_header, struct err *err);
 /* Appends sealed bytes to *out as segments fill. */
 must_check enum err_code seal_update(struct sealer *sealer, struct span plain, struct buf *out, struct err *err);
 /* Appends the last segment. */

@@ -242,6 +242,8 @@ static enum reason commit_grant(struct request *request, enum request_grant_mode
 	struct record_times times;
 	request_record(request, &record, &times);
 	record.decision = TWOKEY__V1__DECISION__DECISION_GRANTED;
+	if (request->object_id && request->event == TWOKEY__V1__EVENT__EVENT_STORE)
+		record.object_id = (ProtobufCBinaryData){SEAL_OBJECT_ID_BYTES, (uint8_t *)request->object_id};
 	struct audit_use use;
 	if (mode != REQUEST_NO_USE)
 		use = request_use(request, mode == REQUEST_SPEND);

@@ -3,6 +3,7 @@
 #ifndef TWOKEY_SERVER_REQUEST_H
 #define TWOKEY_SERVER_REQUEST_H
 
+#include "seal/seal.h"
 #include "server/deployment.h"
 
 struct request {
@@ -35,7 +36,8 @@ struct request {
 	enum reason cut;            /* a restriction has stopped what had been granted */
 	bool tell_detail;           /* the caller operates this deployment: a refusal says `detail` too */
 
-	uint64_t record; /* of the decision; valid once granted */
+	const uint8_t *object_id; /* 16 bytes: what a Store is going to put there; NULL: none */
+	uint64_t record;          /* of the decision; valid once granted */
 	struct err detail;
 	bool finished;
 	struct hsm_guard guard; /* ends the call in time when the token keeps its thread */

@@ -1,7 +1,9 @@
 /* Fetch: sealed bytes come out of the bucket, verified plain bytes go to the client, a receipt ends it. */
 #include <stdlib.h>
+#include <time.h>
 
 #include "common/pb.h"
+#include "common/text.h"
 #include "server/admit.h"
 #include "server/methods.h"
 #include "server/transfer.h"
@@ -9,10 +11,16 @@
 #define READ_BYTES  ((size_t)64 << 10)
 #define SEND_BYTES  ((size_t)256 << 10) /* travels best, facts of the C core */
 #define CHUNK_FIELD 2                   /* FetchResponse.chunk */
+/* A Store may come between opening an object and asking the record, and for a moment between the bucket and the record:
+ * an object is looked at so often before it counts as stale. */
+#define LOOKS    4
+#define PAUSE_NS 50000000L
 
 struct fetch {
 	struct transfer transfer;
 	struct store_object object;
+	struct seal_header header;
+	enum reason refusal;             /* what neither the bucket nor the seal has to do with */
 	struct store_download *download; /* positioned at the planned range, or at the object's start */
 	struct opener *opener;
 	uint64_t plain_size, first, length; /* of the object; of what is sent */
@@ -51,6 +59,50 @@ static enum err_code open_head(struct fetch *fetch, struct err *err)
 	return store_download_begin(bucket->store, &get, &fetch->download, &fetch->object, err);
 }
 
+/* Does the record know a later object under this name? A transaction that names a version means that one. */
+static enum err_code check_fresh(struct fetch *fetch, bool *ret_fresh, struct err *err)
+{
+	const struct request *request = fetch->transfer.request;
+	const struct store_get get = get_of(fetch);
+	uint8_t object_id[SEAL_OBJECT_ID_BYTES];
+	enum err_code code = seal_header_read(object_meta, &fetch->object, &fetch->header, err);
+	*ret_fresh = true;
+	if (code != ERR_OK || get.version_id || !text_unhex(fetch->header.object_id, object_id, sizeof object_id))
+		return code;
+	const struct audit_object object = {
+	    .bucket = request->transaction->bucket, .object = get.key, .id = object_id, .before = request->record};
+	code = audit_object_fresh(request->deployment->audit, &object, ret_fresh, err);
+	if (code != ERR_OK)
+		fetch->refusal = REASON_LEDGER_UNAVAILABLE;
+	return code;
+}
+
+static void close_head(struct fetch *fetch)
+{
+	store_download_end(fetch->download);
+	fetch->download = NULL;
+	store_object_done(&fetch->object);
+}
+
+static enum err_code open_fresh(struct fetch *fetch, struct err *err)
+{
+	const struct timespec pause = {.tv_nsec = PAUSE_NS};
+	for (int look = 1;; look++) {
+		bool fresh = false;
+		enum err_code code = open_head(fetch, err);
+		if (code == ERR_OK)
+			code = check_fresh(fetch, &fresh, err);
+		if (code != ERR_OK || fresh)
+			return code;
+		if (look == LOOKS)
+			break;
+		close_head(fetch);
+		nanosleep(&pause, NULL);
+	}
+	fetch->refusal = REASON_STALE_OBJECT;
+	return err_set(err, ERR_CORRUPT, 0, "object %s is older than what was stored last", fetch->header.object_id);
+}
+
 static enum err_code choose_range(struct fetch *fetch, struct err *err)
 {
 	if (!seal_plain_size(fetch->object.size, &fetch->plain_size))
@@ -70,16 +122,12 @@ static enum err_code choose_range(struct fetch *fetch, struct err *err)
 
 static enum err_code open_seal(struct fetch *fetch, struct err *err)
 {
-	struct seal_header header;
-	enum err_code code = seal_header_read(object_meta, &fetch->object, &header, err);
-	if (code != ERR_OK)
-		return code;
-	transfer_note_object(&fetch->transfer, &header, fetch->object.version_id);
+	transfer_note_object(&fetch->transfer, &fetch->header, fetch->object.version_id);
 	const struct seal_context context = transfer_seal_context(&fetch->transfer);
 	const struct request *request = fetch->transfer.request;
-	struct hsm_key *kek = keys_by_id(request->deployment->keys, request->bucket->kek, header.kek_id);
-	code =
-	    seal_open_begin(kek, &context, &header, fetch->object.size, fetch->first, fetch->length, &fetch->opener, err);
+	struct hsm_key *kek = keys_by_id(request->deployment->keys, request->bucket->kek, fetch->header.kek_id);
+	enum err_code code = seal_open_begin(kek, &context, &fetch->header, fetch->object.size, fetch->first, fetch->length,
+	                                     &fetch->opener, err);
 	/* A KEK that this bucket does not have is no missing object. */
 	return code == ERR_NOT_FOUND ? ERR_CORRUPT : code;
 }
@@ -129,7 +177,7 @@ static enum err_code open_range(struct fetch *fetch, struct err *err)
 
 static enum err_code open_object(struct fetch *fetch, struct err *err)
 {
-	enum err_code code = open_head(fetch, err);
+	enum err_code code = open_fresh(fetch, err);
 	if (code == ERR_OK)
 		code = choose_range(fetch, err);
 	if (code == ERR_OK)
@@ -221,11 +269,12 @@ static void fetch_object(struct request *request)
 		code = pump(&fetch, &client, &request->detail);
 	if (code == ERR_OK)
 		send_tail(&fetch);
+	else if (fetch.refusal != REASON_NONE)
+		transfer_fail(&fetch.transfer, fetch.refusal);
 	else
 		transfer_fail(&fetch.transfer, request_reason_of(request, client ? ERR_CANCELLED : code));
-	store_download_end(fetch.download);
 	seal_open_free(fetch.opener);
-	store_object_done(&fetch.object);
+	close_head(&fetch);
 	buf_done(&fetch.plain);
 	transfer_done(&fetch.transfer);
 }

@@ -58,7 +58,8 @@ static enum err_code begin(struct storing *storing, struct err *err)
 	const struct request *request = storing->transfer.request;
 	const struct seal_context context = transfer_seal_context(&storing->transfer);
 	struct seal_header header;
-	enum err_code code = seal_begin(request->deployment->hsm, storing->kek, &context, &storing->sealer, &header, err);
+	enum err_code code = seal_begin(request->deployment->hsm, storing->kek, &context, request->object_id,
+	                                &storing->sealer, &header, err);
 	if (code != ERR_OK)
 		return code;
 	transfer_note_object(&storing->transfer, &header, NULL);
@@ -250,6 +251,10 @@ static void admit_and_store(struct request *request, const Twokey__V1__StoreHead
 	if (!admit(request, head->envelope, head->proof, TWOKEY__V1__OPERATION__OPERATION_PUT))
 		return;
 	enum reason reason = check_content_type(request, head->content_type);
+	uint8_t object_id[SEAL_OBJECT_ID_BYTES];
+	if (reason == REASON_NONE && seal_object_id(request->deployment->hsm, object_id, &request->detail) != ERR_OK)
+		reason = REASON_TOKEN_UNAVAILABLE;
+	request->object_id = object_id;
 	if (reason != REASON_NONE)
 		request_refuse(request, reason);
 	else if (admit_spend(request))

@@ -19,6 +19,8 @@ static struct hsm_key *make_kek(const char *label)
 	return key;
 }
 
+static const uint8_t some_id[SEAL_OBJECT_ID_BYTES] = {1, 2, 3};
+
 static int setup(void **state)
 {
 	(void)state;
@@ -42,7 +44,9 @@ static int teardown(void **state)
 static void seal_object(struct span plain, struct seal_header *header, struct buf *out)
 {
 	struct sealer *sealer = NULL;
-	assert_ok(seal_begin(hsm, kek, &context, &sealer, header, &err), err);
+	uint8_t id[SEAL_OBJECT_ID_BYTES];
+	assert_ok(seal_object_id(hsm, id, &err), err);
+	assert_ok(seal_begin(hsm, kek, &context, id, &sealer, header, &err), err);
 	assert_ok(seal_update(sealer, plain, out, &err), err);
 	assert_ok(seal_final(sealer, out, &err), err);
 	seal_free(sealer);
@@ -166,7 +170,7 @@ static void test_contexts_refused(void **state)
 	struct sealer *sealer = NULL;
 	struct seal_header header = {.format = "1"};
 	for (size_t i = 0; i < 5; i++)
-		assert_err(seal_begin(hsm, kek, &bad[i], &sealer, &header, &err), ERR_INVALID);
+		assert_err(seal_begin(hsm, kek, &bad[i], some_id, &sealer, &header, &err), ERR_INVALID);
 	assert_null(sealer);
 	assert_string_equal(header.object_id, "");
 }
@@ -181,7 +185,7 @@ static void test_longest_context(void **state)
 	struct sealer *sealer = NULL;
 	struct seal_header header;
 	autobuf struct buf sealed = {0}, out = {0};
-	assert_ok(seal_begin(hsm, kek, &longest, &sealer, &header, &err), err);
+	assert_ok(seal_begin(hsm, kek, &longest, some_id, &sealer, &header, &err), err);
 	assert_ok(seal_update(sealer, span_str("x"), &sealed, &err), err);
 	assert_ok(seal_final(sealer, &sealed, &err), err);
 	seal_free(sealer);
@@ -251,7 +255,7 @@ static void test_wrong_key_kind(void **state)
 	struct seal_header header;
 	assert_ok(hsm_generate_ec(hsm, "ec", &err), err);
 	assert_ok(hsm_key_find(hsm, HSM_KEY_SIGN, "pkcs11:object=ec", &ec, &err), err);
-	assert_err(seal_begin(hsm, ec, &context, &sealer, &header, &err), ERR_INVALID);
+	assert_err(seal_begin(hsm, ec, &context, some_id, &sealer, &header, &err), ERR_INVALID);
 	assert_null(sealer);
 }
 

@@ -16,6 +16,10 @@
 	X(HOLDER_PROOF_INVALID, UNAUTHENTICATED, "the holder proof is missing or does not hold")                           \
 	X(CALLER_UNAUTHENTICATED, UNAUTHENTICATED, "this method needs a client certificate")                               \
 	X(CALLER_NOT_ALLOWED, DENIED, "the client certificate has no role that allows this")                               \
+	X(CERTIFICATE_EXPIRED, UNAUTHENTICATED, "the client certificate is not valid at this time")                        \
+	X(CERTIFICATE_REVOKED, UNAUTHENTICATED, "the client certificate has been revoked")                                 \
+	X(CERTIFICATE_UNTRUSTED, UNAUTHENTICATED, "no authority vouches for the client certificate")                       \
+	X(REVOCATION_UNKNOWN, UNAVAILABLE, "whether the client certificate has been revoked is not known right now")       \
 	X(CALLER_LIMITED, DENIED, "this caller may not propose or use such a transaction")                                 \
 	X(AUDIENCE_MISMATCH, DENIED, "the transaction names another gatekeeper or a bucket it does not guard")             \
 	X(OPERATION_MISMATCH, DENIED, "the transaction allows another operation than this method performs")                \
@@ -36,6 +40,7 @@
 	X(USER_NOT_LISTED, DENIED, "this object is open to other users only")                                              \
 	X(LOCKDOWN, DENIED, "everything is stopped: lockdown")                                                             \
 	X(RULES_INVALID, INVALID, "the rule file has a mistake")                                                           \
+	X(AUTHORITIES_INVALID, INVALID, "the authorities or revocation lists have a mistake")                              \
 	X(NO_SUCH_RESTRICTION, NOT_FOUND, "there is no such restriction")                                                  \
 	X(OBJECT_EXISTS, EXISTS, "the object exists and the transaction does not allow overwriting")                       \
 	X(OBJECT_NOT_FOUND, NOT_FOUND, "there is no such object")                                                          \

@@ -1,5 +1,7 @@
 #include "server/caller.h"
 
+#include "server/reload.h"
+
 static bool name_matches(const struct rpc_identity *identity, const char *name)
 {
 	if (identity->n_names == 0)
@@ -34,11 +36,43 @@ static const struct config_caller *find(const struct request *request, unsigned 
 	return NULL;
 }
 
+static enum reason verify(struct request *request)
+{
+	struct identity_trust *trust = request->deployment->trust;
+	const struct identity_certificate certificate = {.pem = request->identity->certificate,
+	                                                 .chain = request->identity->chain,
+	                                                 .fingerprint = request->identity->fingerprint};
+	request->trust_seen = identity_trust_generation(trust);
+	return identity_trust_check(trust, &certificate, &request->detail);
+}
+
+/* TLS takes up new authorities with the next connection, we within a second: nobody is refused in between. */
+static enum reason check_certificate(struct request *request)
+{
+	enum reason reason = verify(request);
+	if (reason != REASON_NONE && identity_trust_changed(request->deployment->trust)) {
+		request->detail = (struct err){0};
+		reload_trust_if_changed(request->deployment);
+		reason = verify(request);
+	}
+	return reason;
+}
+
+enum reason caller_look_again(struct request *request)
+{
+	if (!request->identity || identity_trust_generation(request->deployment->trust) == request->trust_seen)
+		return REASON_NONE;
+	return check_certificate(request);
+}
+
 enum reason caller_admit(struct request *request, unsigned roles)
 {
 	const bool anyone = roles & CALLER_ANYONE && request->deployment->config->data_clients != CALLER_READER;
 	if (!request->identity)
 		return anyone ? REASON_NONE : REASON_CALLER_UNAUTHENTICATED;
+	const enum reason reason = check_certificate(request);
+	if (reason != REASON_NONE)
+		return reason;
 	request->caller = find(request, roles | CALLER_ADMIN);
 	if (!request->caller)
 		return anyone ? REASON_NONE : REASON_CALLER_NOT_ALLOWED;

@@ -29,6 +29,7 @@ static const struct yaml_field tls_fields[] = {
     IN(tls, certificate, YAML_STRING, .required = true, .hint = "path of a PEM file, leaf first"),
     IN(tls, key, YAML_STRING, .required = true, .hint = "path of a PEM file, or a PKCS#11 URI"),
     IN(tls, client_ca, YAML_STRING, .hint = "path of a PEM file"),
+    IN(tls, revocation_lists, YAML_STRINGS, .min = 1, .max = 64, .hint = "a list of paths of PEM files"),
     {0}};
 static const struct yaml_field token_fields[] = {
     IN(token, module, YAML_STRING, .hint = "absolute path of a PKCS#11 module"),
@@ -135,6 +136,8 @@ static void fill_defaults(struct config *config)
 	if (!config_tls_in_token(config))
 		config_resolve(config, &config->tls.key);
 	config_resolve(config, &config->tls.client_ca);
+	for (size_t i = 0; i < config->tls.revocation_lists.n; i++)
+		config_resolve(config, &config->tls.revocation_lists.items[i]);
 	config_resolve(config, &config->ledger.directory);
 	config_resolve(config, &config->rules);
 	config_resolve(config, &config->countries_database);
@@ -177,6 +180,9 @@ static enum err_code check(struct config *config, struct err *err)
 		return ERR_INVALID;
 	if (strlen(config->name) > 256 || !config->name[0])
 		return config_wrong(config, NULL, err, "`name` is 1 to 256 bytes", "");
+	if (config->tls.revocation_lists.n && !config->tls.client_ca)
+		return config_wrong(config, &config->tls.revocation_lists.marks[0], err,
+		                    "`tls.revocation_lists` are of the authorities in `tls.client_ca`, and there are none", "");
 	if (config->lifetime.standard > config->lifetime.max)
 		return config_wrong(config, NULL, err, "`lifetime.default` is longer than `lifetime.max`", "");
 	for (size_t i = 0; i < config->callers.n; i++) {

@@ -80,6 +80,7 @@ struct config {
 	struct ip_net *proxies; /* trusted_proxies, parsed */
 	struct {
 		char *certificate, *key, *client_ca;
+		struct yaml_strings revocation_lists;
 	} tls;
 	struct {
 		char *module, *uri, *pin_source;

@@ -93,6 +93,16 @@ static enum err_code open_buckets(struct deployment *deployment, struct err *err
 	return ERR_OK;
 }
 
+static enum err_code open_trust(struct deployment *deployment, struct err *err)
+{
+	const struct config *config = deployment->config;
+	const struct identity_trust_options options = {.authorities = config->tls.client_ca,
+	                                               .lists = (const char *const *)config->tls.revocation_lists.items,
+	                                               .n_lists = config->tls.revocation_lists.n,
+	                                               .clock = deployment->clock};
+	return config->tls.client_ca ? identity_trust_new(&options, &deployment->trust, err) : ERR_OK;
+}
+
 enum err_code deployment_open_ledger(struct deployment *deployment, struct err *err)
 {
 	const struct audit_options options = {
@@ -125,6 +135,8 @@ enum err_code deployment_open(const struct config *config, struct deployment **r
 	if (config->countries_database)
 		deployment->countries = policy_countries_new(config->countries_database);
 	enum err_code code = open_token(deployment, err);
+	if (code == ERR_OK)
+		code = open_trust(deployment, err);
 	if (code == ERR_OK && config->role == CONFIG_GATEKEEPER) {
 		deployment->proofs = proof_cache_new(config->limits.proofs, clock_now_ms(deployment->clock));
 		code = rules_open(config->rules, deployment->clock, &deployment->rules, err);
@@ -159,6 +171,7 @@ void deployment_close(struct deployment *deployment)
 	limits_free(deployment->limits);
 	proof_cache_free(deployment->proofs);
 	keyring_free(deployment->vendor_keys);
+	identity_trust_free(deployment->trust);
 	keys_free(deployment->keys);
 	hsm_free(deployment->hsm);
 	pthread_mutex_destroy(&deployment->reloading);

@@ -7,6 +7,7 @@
 
 #include "audit/audit.h"
 #include "hsm/hsm.h"
+#include "identity/identity.h"
 #include "policy/policy.h"
 #include "rpc/rpc.h"
 #include "s3client/s3client.h"
@@ -37,7 +38,8 @@ struct deployment {
 	struct rpc_token_key tls_key; /* when tls.key is in the token */
 	struct audit *audit;
 	struct restricting *restrictions; /* opened with the ledger */
-	pthread_mutex_t reloading;        /* of the rules: one at a time */
+	struct identity_trust *trust;     /* who vouches for client certificates; NULL: nobody can show one */
+	pthread_mutex_t reloading;        /* of rules and trust: one at a time */
 	/* Gatekeeper only. */
 	struct keyring *vendor_keys;
 	struct rules *rules;

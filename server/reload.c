@@ -2,10 +2,10 @@
 
 #include "common/text.h"
 
-static enum err_code commit(struct deployment *deployment, Twokey__V1__Record *record, enum reason reason,
-                            const uint8_t *sha256, uint64_t *ret_index, struct err *err)
+static enum err_code commit_as(struct deployment *deployment, Twokey__V1__Event event, Twokey__V1__Record *record,
+                               enum reason reason, const uint8_t *sha256, uint64_t *ret_index, struct err *err)
 {
-	record->event = TWOKEY__V1__EVENT__EVENT_POLICY;
+	record->event = event;
 	record->gatekeeper = deployment->config->name;
 	record->decision =
 	    reason == REASON_NONE ? TWOKEY__V1__DECISION__DECISION_GRANTED : TWOKEY__V1__DECISION__DECISION_DENIED;
@@ -17,6 +17,12 @@ static enum err_code commit(struct deployment *deployment, Twokey__V1__Record *r
 	if (code == ERR_OK)
 		*ret_index = done.index;
 	return code;
+}
+
+static enum err_code commit(struct deployment *deployment, Twokey__V1__Record *record, enum reason reason,
+                            const uint8_t *sha256, uint64_t *ret_index, struct err *err)
+{
+	return commit_as(deployment, TWOKEY__V1__EVENT__EVENT_POLICY, record, reason, sha256, ret_index, err);
 }
 
 static void describe(const struct rules_version *version, struct reload_result *ret)
@@ -67,37 +73,127 @@ static enum reason reload_locked(struct deployment *deployment, Twokey__V1__Reco
 	return put(deployment, record, version, ret, detail);
 }
 
-enum reason reload_rules(struct deployment *deployment, Twokey__V1__Record *record, struct reload_result *ret,
-                         struct err *detail)
+/* ---- authorities and revocation lists ---- */
+
+static void describe_trust(const struct identity_trust_state *state, struct buf *out)
 {
+	char until[CLOCK_TEXT_MAX] = "";
+	if (state->next_update_ms)
+		clock_format(state->next_update_ms, until);
+	buf_printf(out, "%zu authorities, %zu revocation lists, %zu revoked%s%s", state->authorities, state->lists,
+	           state->revoked, until[0] ? ", good until " : "", until);
+}
+
+static enum err_code commit_trust(struct deployment *deployment, Twokey__V1__Record *record, uint64_t *ret_index,
+                                  struct err *err)
+{
+	struct identity_trust_state state;
+	autobuf struct buf text = {0};
+	identity_trust_state(deployment->trust, &state);
+	describe_trust(&state, &text);
+	record->detail = (char *)buf_cstr(&text);
+	log_event(LOG_INFO, "authorities loaded", "what", record->detail, NULL);
+	return commit_as(deployment, TWOKEY__V1__EVENT__EVENT_AUTHORITIES, record, REASON_NONE, state.sha256, ret_index,
+	                 err);
+}
+
+static enum reason refuse_trust(struct deployment *deployment, Twokey__V1__Record *record, uint64_t *ret_index,
+                                const struct err *why)
+{
+	struct err err = {0};
+	record->detail = (char *)why->text;
+	log_event(LOG_ERROR, "authorities or revocation lists refused, the old ones go on", "error", why->text, NULL);
+	if (commit_as(deployment, TWOKEY__V1__EVENT__EVENT_AUTHORITIES, record, REASON_AUTHORITIES_INVALID, NULL, ret_index,
+	              &err) != ERR_OK)
+		log_event(LOG_ERROR, "refused authorities could not be recorded", "error", err.text, NULL);
+	return REASON_AUTHORITIES_INVALID;
+}
+
+/* What was taken up holds, also when it cannot be recorded: then nothing is granted anyway. */
+static enum reason reload_trust_locked(struct deployment *deployment, Twokey__V1__Record *record,
+                                       struct reload_result *ret, struct err *detail)
+{
+	struct identity_trust_state before, after;
+	identity_trust_state(deployment->trust, &before);
+	if (identity_trust_reload(deployment->trust, detail) != ERR_OK)
+		return refuse_trust(deployment, record, &ret->record, detail);
+	identity_trust_state(deployment->trust, &after);
+	const bool changed = memcmp(before.sha256, after.sha256, sizeof before.sha256) != 0;
+	ret->changed |= changed;
+	if (!changed && deployment->rules)
+		return REASON_NONE; /* the rules' record says that somebody asked */
+	uint64_t index = 0;
+	if (commit_trust(deployment, record, &index, detail) != ERR_OK)
+		return REASON_LEDGER_UNAVAILABLE;
+	if (!deployment->rules)
+		ret->record = index;
+	return REASON_NONE;
+}
+
+void reload_trust_if_changed(struct deployment *deployment)
+{
+	if (!deployment->trust || !identity_trust_changed(deployment->trust))
+		return;
+	Twokey__V1__Record record = TWOKEY__V1__RECORD__INIT;
+	struct reload_result result = {0};
+	struct err detail = {0};
+	record.why = (char *)"a file has changed";
+	pthread_mutex_lock(&deployment->reloading);
+	if (identity_trust_changed(deployment->trust))
+		(void)reload_trust_locked(deployment, &record, &result, &detail);
+	pthread_mutex_unlock(&deployment->reloading);
+}
+
+/* ---- all ---- */
+
+enum reason reload_all(struct deployment *deployment, const Twokey__V1__Record *about, struct reload_result *ret,
+                       struct err *detail)
+{
+	Twokey__V1__Record record = *about;
+	struct err trust_detail = {0};
+	enum reason reason = REASON_NONE, trust_reason = REASON_NONE;
 	*ret = (struct reload_result){0};
 	pthread_mutex_lock(&deployment->reloading);
-	enum reason reason = reload_locked(deployment, record, ret, detail);
+	if (deployment->rules)
+		reason = reload_locked(deployment, &record, ret, detail);
+	const uint64_t rules_record = ret->record;
+	record = *about;
+	if (deployment->trust)
+		trust_reason = reload_trust_locked(deployment, &record, ret, &trust_detail);
 	pthread_mutex_unlock(&deployment->reloading);
+	if (reason == REASON_NONE && trust_reason != REASON_NONE) {
+		*detail = trust_detail;
+		return trust_reason;
+	}
+	ret->record = deployment->rules ? rules_record : ret->record;
 	return reason;
 }
 
-void reload_rules_because(struct deployment *deployment, const char *why)
+void reload_all_because(struct deployment *deployment, const char *why)
 {
 	Twokey__V1__Record record = TWOKEY__V1__RECORD__INIT;
 	struct reload_result result;
 	struct err detail = {0};
-	if (!deployment->rules)
-		return;
 	record.why = (char *)why;
-	(void)reload_rules(deployment, &record, &result, &detail);
+	(void)reload_all(deployment, &record, &result, &detail);
 }
 
-void reload_rules_if_changed(struct deployment *deployment)
+void reload_if_changed(struct deployment *deployment)
 {
-	if (deployment->rules && rules_changed(deployment->rules))
-		reload_rules_because(deployment, "the file has changed");
+	reload_trust_if_changed(deployment);
+	if (!deployment->rules || !rules_changed(deployment->rules))
+		return;
+	Twokey__V1__Record record = TWOKEY__V1__RECORD__INIT;
+	struct reload_result result = {0};
+	struct err detail = {0};
+	record.why = (char *)"the file has changed";
+	pthread_mutex_lock(&deployment->reloading);
+	(void)reload_locked(deployment, &record, &result, &detail);
+	pthread_mutex_unlock(&deployment->reloading);
 }
 
-enum err_code reload_record_start(struct deployment *deployment, struct err *err)
+static enum err_code record_rules(struct deployment *deployment, struct err *err)
 {
-	if (!deployment->rules)
-		return ERR_OK;
 	Twokey__V1__Record record = TWOKEY__V1__RECORD__INIT;
 	const struct rules_version *version = rules_take(deployment->rules);
 	uint64_t index;
@@ -106,4 +202,13 @@ enum err_code reload_record_start(struct deployment *deployment, struct err *err
 	enum err_code code = commit(deployment, &record, REASON_NONE, version->sha256, &index, err);
 	rules_give_back(version);
 	return code;
+}
+
+enum err_code reload_record_start(struct deployment *deployment, struct err *err)
+{
+	Twokey__V1__Record record = TWOKEY__V1__RECORD__INIT;
+	uint64_t index;
+	record.why = (char *)"start";
+	enum err_code code = deployment->trust ? commit_trust(deployment, &record, &index, err) : ERR_OK;
+	return code == ERR_OK && deployment->rules ? record_rules(deployment, err) : code;
 }

@@ -1,4 +1,5 @@
-/* Taking up the rule file anew: by RPC, by SIGHUP, or because it has changed. Thread-safe, one at a time. */
+/* Taking up files anew: the rules, the authorities and revocation lists of client certificates. By RPC, by SIGHUP, or
+ * because a file has changed. Thread-safe, one at a time. */
 #ifndef TWOKEY_SERVER_RELOAD_H
 #define TWOKEY_SERVER_RELOAD_H
 
@@ -11,15 +12,18 @@ struct reload_result {
 	uint64_t record;
 };
 
-/* Reads the file, records what became of it (EVENT_POLICY; `record` says who asked and why), and only then puts it in
- * force. RULES_INVALID with "file:line:column: ..." or LEDGER_UNAVAILABLE: the old rules go on. */
-enum reason reload_rules(struct deployment *deployment, Twokey__V1__Record *record, struct reload_result *ret,
-                         struct err *detail);
+/* Reads everything and puts it in force, each kind whole or not at all, and records what became of it (EVENT_POLICY,
+ * EVENT_AUTHORITIES; `about` says who asked and why). RULES_INVALID, AUTHORITIES_INVALID (*detail says where and why)
+ * or LEDGER_UNAVAILABLE: the old ones go on. Rules are in force only when that is on record. */
+enum reason reload_all(struct deployment *deployment, const Twokey__V1__Record *about, struct reload_result *ret,
+                       struct err *detail);
 /* The same on nobody's behalf: tells the log. */
-void reload_rules_because(struct deployment *deployment, const char *why);
-/* Once a second: has the file changed? */
-void reload_rules_if_changed(struct deployment *deployment);
-/* Records which rules are in force when the service starts. */
+void reload_all_because(struct deployment *deployment, const char *why);
+/* Once a second: has a file changed? */
+void reload_if_changed(struct deployment *deployment);
+/* The same, of authorities and revocation lists alone. */
+void reload_trust_if_changed(struct deployment *deployment);
+/* Records what is in force when the service starts. */
 must_check enum err_code reload_record_start(struct deployment *deployment, struct err *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include "common/forwarded.h"
 #include "common/pb.h"
 #include "common/text.h"
+#include "server/caller.h"
 
 /* Unpacked requests take at most this many bytes of memory; every unary request is at most 64 KiB on the wire. */
 #define UNPACK_BUDGET ((size_t)4 << 20)
@@ -109,6 +110,8 @@ void request_record(const struct request *request, Twokey__V1__Record *ret, stru
 	ret->method = (char *)rpc_method_path(request->call);
 	ret->address = (char *)request->address_text;
 	ret->identity = (char *)request_identity_name(request);
+	if (request->identity && text_unhex(request->identity->fingerprint, times->certificate, sizeof times->certificate))
+		ret->certificate_sha256 = (ProtobufCBinaryData){sizeof times->certificate, times->certificate};
 	const char *agent = rpc_metadata(request->call, "user-agent");
 	ret->user_agent = (char *)(agent && strlen(agent) <= USER_AGENT_MAX ? agent : "");
 	ret->country = (char *)request->country;
@@ -224,6 +227,8 @@ bool request_cut(struct request *request)
 	    (restricting_moved(request->deployment->restrictions, request->restrictions_seen) ||
 	     clock_monotonic_us() - request->looked_us >= LOOK_AGAIN_US))
 		request->cut = request_restricted(request);
+	if (request->cut == REASON_NONE)
+		request->cut = caller_look_again(request);
 	return request->cut != REASON_NONE;
 }
 

@@ -32,6 +32,7 @@ struct request {
 	const struct bucket *bucket;
 	struct policy_limit vendor_key_limit, user_limit; /* of the rules that decided */
 
+	unsigned trust_seen;        /* the generation of the trust that the certificate was verified by */
 	uint64_t restrictions_seen; /* for restricting_moved */
 	enum reason cut;            /* a restriction has stopped what had been granted */
 	bool tell_detail;           /* the caller operates this deployment: a refusal says `detail` too */
@@ -50,6 +51,7 @@ void request_done(struct request *request);
 /* Fills a record with everything that is known of the request. Borrows; *times holds what the record points to. */
 struct record_times {
 	Google__Protobuf__Timestamp expires_at;
+	uint8_t certificate[32];
 };
 void request_record(const struct request *request, Twokey__V1__Record *ret, struct record_times *times);
 

@@ -17,7 +17,7 @@
 #include "server/server.h"
 
 #define AFTER_DRAIN_MS 10000 /* for calls that the token keeps */
-#define TEND_S         1     /* how often the rule file is looked at */
+#define TEND_S         1     /* how often files are looked at */
 
 static const char *const services[] = {"twokey.v1.Gatekeeper", "twokey.v1.Audit", "twokey.v1.Policy", "twokey.v1.Key",
                                        NULL};
@@ -109,7 +109,7 @@ static void follow_keys(struct server *server)
 		log_event(LOG_ERROR, "changed credentials cannot be used", "error", err.text, NULL);
 }
 
-/* Until SIGTERM or SIGINT. SIGHUP, and a rule file that has changed, bring new rules. */
+/* Until SIGTERM or SIGINT. SIGHUP, and files that have changed, bring new rules, authorities and revocation lists. */
 static int run_until_stopped(struct server *server, const sigset_t *signals)
 {
 	const struct timespec period = {.tv_sec = TEND_S};
@@ -118,8 +118,8 @@ static int run_until_stopped(struct server *server, const sigset_t *signals)
 		if (got == SIGTERM || got == SIGINT)
 			return got;
 		if (got == SIGHUP)
-			reload_rules_because(server->deployment, "SIGHUP");
-		reload_rules_if_changed(server->deployment);
+			reload_all_because(server->deployment, "SIGHUP");
+		reload_if_changed(server->deployment);
 		restricting_tend(server->deployment->restrictions);
 		follow_keys(server);
 	}

@@ -50,7 +50,7 @@ static void reload(struct request *request, const Twokey__V1__ReloadRequest *ask
 	}
 	record.why = asked->why;
 	struct reload_result result;
-	enum reason reason = reload_rules(request->deployment, &record, &result, &request->detail);
+	enum reason reason = reload_all(request->deployment, &record, &result, &request->detail);
 	request->record = result.record;
 	if (reason != REASON_NONE) {
 		request_fail(request, reason);

@@ -29,6 +29,10 @@ class Identity:
     def __init__(self, certificate, key):
         self.certificate, self.key = pathlib.Path(certificate), pathlib.Path(key)
 
+    @property
+    def parsed(self):
+        return x509.load_pem_x509_certificate(self.certificate.read_bytes())
+
 
 class Authority:
     def __init__(self, folder, name="test CA"):
@@ -43,17 +47,18 @@ class Authority:
         self.certificate = builder.sign(self.key, hashes.SHA256())
         self.path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
 
-    def _builder(self, subject, public_key):
+    def _builder(self, subject, public_key, lifetime=datetime.timedelta(days=2)):
         now = datetime.datetime.now(datetime.timezone.utc)
         return (x509.CertificateBuilder().subject_name(subject).issuer_name(self.name).public_key(public_key)
                 .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
-                .not_valid_after(now + datetime.timedelta(days=2)))
+                .not_valid_after(now + lifetime))
 
-    def issue(self, name, sans, purpose):
+    def issue(self, name, sans, purpose, lifetime=datetime.timedelta(days=2)):
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = self._builder(subject, key.public_key())
-        builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
+        builder = self._builder(subject, key.public_key(), lifetime)
+        if sans:
+            builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
                                         critical=False)
@@ -69,3 +74,24 @@ class Authority:
 
     def client(self, dns_name):
         return self.issue(dns_name, [x509.DNSName(dns_name)], ExtendedKeyUsageOID.CLIENT_AUTH)
+
+    def revocation_list(self, path, revoked=(), until=datetime.timedelta(days=1), since=datetime.timedelta(hours=1)):
+        """Writes a CRL, beside the file and then renamed; `revoked`: Identities."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = (x509.CertificateRevocationListBuilder().issuer_name(self.name).last_update(now - since)
+                   .next_update(now + until))
+        for identity in revoked:
+            builder = builder.add_revoked_certificate(x509.RevokedCertificateBuilder().revocation_date(now)
+                                                      .serial_number(identity.parsed.serial_number).build())
+        builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
+                                        critical=False)
+        return replace(path, builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+
+def replace(path, data):
+    """Replaces a file as an editor that knows what it does: beside it, then renamed."""
+    path = pathlib.Path(path)
+    beside = path.with_name(path.name + ".new")
+    beside.write_bytes(data)
+    beside.rename(path)
+    return path

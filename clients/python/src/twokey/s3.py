@@ -192,25 +192,23 @@ class _Counted:
 
 
 class _Sink:
-    """What a download is written to, and whether it can be put back to where it was."""
+    """What a download is written to: as boto3 does, from its beginning when it can seek, and from where it stands when
+    not."""
 
     def __init__(self, out: Writable) -> None:
         self.out, self.touched = out, False
-        seekable = isinstance(out, io.IOBase) and out.seekable()
-        self.start = out.tell() if isinstance(out, io.IOBase) and seekable else None
 
     def write(self, data: bytes, /) -> object:
+        if not self.touched and isinstance(self.out, io.IOBase) and self.out.seekable():
+            self.out.seek(0)
         self.touched = True
         return self.out.write(data)
 
     def rewind(self) -> bool:
-        if not self.touched:
-            return True
-        if self.start is None or not isinstance(self.out, io.IOBase):
-            return False
-        self.out.seek(self.start)
-        self.out.truncate()
-        return True
+        """Can it be written again from the beginning?"""
+        again = not self.touched or (isinstance(self.out, io.IOBase) and self.out.seekable())
+        self.touched = self.touched and not again
+        return again
 
 
 class S3Object:

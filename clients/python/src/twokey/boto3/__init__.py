@@ -7,7 +7,7 @@ is said by `configure`, or by the environment:
     TWOKEY_GATEKEEPER_NAME              the gatekeeper's name in its configuration
     TWOKEY_CA, TWOKEY_CERT, TWOKEY_KEY  as for the `twokey` command: PEM files
     TWOKEY_GATEKEEPER_CA                when another authority has signed the gatekeeper's certificate
-    TWOKEY_SUBJECT, TWOKEY_ACCOUNT      on whose behalf, unless `acting_for` says so
+    TWOKEY_SUBJECT, TWOKEY_ACCOUNT      on whose behalf; `acting_for` says so for each request
     TWOKEY_AUDIT_KEY                    the gatekeeper's NAME.audit.pem: receipts' signatures are verified"""
 from __future__ import annotations
 
@@ -60,8 +60,11 @@ def _needed(name: str) -> str:
     return value
 
 
-def _who() -> str:
-    return _subject.get(os.environ.get("TWOKEY_SUBJECT", "")) or _needed("TWOKEY_SUBJECT")
+def _who(standard: str) -> str:
+    subject = _subject.get(standard)
+    if not subject:
+        raise ValueError("on whose behalf? twokey.boto3 needs TWOKEY_SUBJECT in the environment, or acting_for(...)")
+    return subject
 
 
 def _from_environment() -> Settings:
@@ -71,7 +74,8 @@ def _from_environment() -> Settings:
                     retry=_once)
     gatekeeper = Gatekeeper(_needed("TWOKEY_GATEKEEPER"), Tls(ca=os.environ.get("TWOKEY_GATEKEEPER_CA", ca)), retry=_once,
                             holder=HolderKey.generate(), audit_keys=[audit_key] if audit_key else [])
-    return Settings(vendor, gatekeeper, _needed("TWOKEY_GATEKEEPER_NAME"), _who,
+    standard = os.environ.get("TWOKEY_SUBJECT", "")
+    return Settings(vendor, gatekeeper, _needed("TWOKEY_GATEKEEPER_NAME"), lambda: _who(standard),
                     account=os.environ.get("TWOKEY_ACCOUNT", ""))
 
 

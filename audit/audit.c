@@ -3,12 +3,15 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "audit/changes.h"
 #include "audit/log.h"
+#include "audit/pg.h"
 #include "audit/record.h"
 
 struct audit {
+	int lock_fd; /* of the directory, when shared; -1: none */
 	struct audit_ledger *ledger;
 	struct audit_index *index;
 	struct audit_changes *changes;
@@ -27,7 +30,7 @@ static enum err_code record_recovery(struct audit *audit, uint64_t torn_bytes, s
 	    "a write that a crash had cut short was erased: %" PRIu64 " bytes, acknowledged to nobody", torn_bytes);
 	record.event = TWOKEY__V1__EVENT__EVENT_RECOVERY;
 	record.detail = detail;
-	return audit_ledger_append(audit->ledger, &record, NULL, &commit, err);
+	return audit_commit(audit, &record, NULL, &commit, err);
 }
 
 static enum err_code open_log(struct audit *audit, const struct audit_options *options,
@@ -41,12 +44,28 @@ static enum err_code open_log(struct audit *audit, const struct audit_options *o
 	return audit_log_start(log, err);
 }
 
+/* Here are only the index and the snapshot of restrictions: the lock keeps them from a second process. */
+static enum err_code open_shared(struct audit *audit, const struct audit_options *options,
+                                 const struct audit_tuning *tuning, struct err *err)
+{
+	enum err_code code = audit_directory_make(options->directory, err);
+	if (code == ERR_OK)
+		code = audit_directory_lock(options->directory, &audit->lock_fd, err);
+	if (code == ERR_OK)
+		code = audit_pg_open(options, tuning, &audit->ledger, err);
+	if (code == ERR_OK)
+		code = audit_index_check_not_ahead(options->directory, audit_ledger_committed(audit->ledger), err);
+	return code;
+}
+
 enum err_code audit_open_tuned(const struct audit_options *options, const struct audit_tuning *tuning,
                                struct audit **ret, struct err *err)
 {
 	struct audit *audit = xcalloc(1, sizeof(*audit));
 	uint64_t torn_bytes = 0;
-	enum err_code code = open_log(audit, options, tuning, &torn_bytes, err);
+	audit->lock_fd = -1;
+	enum err_code code = options->postgresql.connection ? open_shared(audit, options, tuning, err)
+	                                                    : open_log(audit, options, tuning, &torn_bytes, err);
 	if (code == ERR_OK)
 		code = audit_index_start(audit->ledger, options->directory, audit_retry_ms(tuning), &audit->index, err);
 	if (code == ERR_OK)
@@ -75,16 +94,41 @@ void audit_close(struct audit *audit)
 	audit_changes_free(audit->changes);
 	audit_index_free(audit->index);
 	audit_ledger_free(audit->ledger);
+	if (audit->lock_fd >= 0)
+		close(audit->lock_fd);
 	free(audit);
 }
 
 enum err_code audit_commit(struct audit *audit, const Twokey__V1__Record *record, const struct audit_use *use,
                            struct audit_commit *ret, struct err *err)
 {
-	enum err_code code = audit_ledger_append(audit->ledger, record, use, ret, err);
-	if (code == ERR_OK && ret->refusal == REASON_NONE)
+	bool stale;
+	return audit_commit_known(audit, record, use, UINT64_MAX, &stale, ret, err);
+}
+
+enum err_code audit_commit_known(struct audit *audit, const Twokey__V1__Record *record, const struct audit_use *use,
+                                 uint64_t known, bool *ret_stale, struct audit_commit *ret, struct err *err)
+{
+	const struct audit_append append = {.record = record, .use = use, .known = known};
+	struct audit_verdict verdict;
+	enum err_code code = audit_ledger_append(audit->ledger, &append, &verdict, err);
+	if (code != ERR_OK)
+		return code;
+	*ret_stale = verdict.stale;
+	*ret = verdict.commit;
+	if (!verdict.stale && ret->refusal == REASON_NONE)
 		audit_changes_add(audit->changes, record, ret->index);
-	return code;
+	return ERR_OK;
+}
+
+bool audit_shared(const struct audit *audit)
+{
+	return audit->ledger->kind->shared;
+}
+
+void audit_state(struct audit *audit, struct audit_state *ret)
+{
+	audit_ledger_state(audit->ledger, ret);
 }
 
 enum err_code audit_object_fresh(struct audit *audit, const struct audit_object *object, bool *ret_fresh,

@@ -14,8 +14,17 @@
 
 struct audit;
 
+/* A database that several gatekeepers share as their ledger (docs/LEDGER.md). */
+struct audit_postgresql {
+	const char *connection;    /* as libpq takes it, without a password; NULL: the embedded log */
+	const char *password_file; /* NULL: ~/.pgpass, or none */
+	const char *ca_file;       /* whom to believe the server's certificate; NULL: the system's roots */
+	const char *schema;        /* NULL: "twokey" */
+};
+
 struct audit_options {
-	const char *directory;      /* made (0700) when missing; locked against a second process */
+	const char *directory; /* made (0700) when missing; locked against a second process */
+	struct audit_postgresql postgresql;
 	uint64_t segment_bytes;     /* preallocated size of a segment file; 0: 16 MiB */
 	unsigned commit_timeout_ms; /* longest wait for durability; 0: 10000 */
 	const struct clock *clock;  /* NULL: the system's */
@@ -57,8 +66,8 @@ struct audit_commit {
 must_check enum err_code audit_commit(struct audit *audit, const Twokey__V1__Record *record,
                                       const struct audit_use *use, struct audit_commit *ret, struct err *err);
 
-/* What audit_commit would say of this use right now (NONE, REPLAYED or ID_REUSED), changing nothing: a look before the
- * checks that follow it. Only audit_commit decides. */
+/* What audit_commit would say of this use right now (NONE, REPLAYED or ID_REUSED; LEDGER_UNAVAILABLE when the ledger
+ * cannot be asked), changing nothing: a look before the checks that follow it. Only audit_commit decides. */
 enum reason audit_use_state(struct audit *audit, const struct audit_use *use);
 
 /* May the object with this id be what stands under the name now? False when the record knows a later one: a Store that
@@ -108,10 +117,27 @@ must_check enum err_code audit_replay(struct audit *audit, Twokey__V1__Event eve
                                       bool (*each)(uint64_t index, struct span record, void *user), void *user,
                                       struct err *err);
 
-/* Newest first, unless request->oldest_first. Calls back with each record's exact bytes; the callback returns false to
- * stop. `request` as in audit.proto. ERR_INVALID: request; ERR_UNAVAILABLE: the index is broken (deciding goes on);
- * ERR_DEADLINE: wait_for_index did not become searchable within timeout_ms, or the search took longer (0: a wait that
- * only looks, and 10 s for the search). */
+/* Records with the decision GRANTED and the event RESTRICTION or KEY change the state that decisions are made on. */
+struct audit_state {
+	struct audit_position end; /* of what is known to be durable */
+	uint64_t changed;          /* no record from this index on, and before `end`, changes the state */
+	int64_t looked_us;         /* when that was so, on the monotonic clock; now, unless others write too */
+};
+void audit_state(struct audit *audit, struct audit_state *ret);
+
+/* As audit_commit, for what was decided on the state that the first `known` records make up. When a record behind them
+ * changes the state, nothing is appended and *ret_stale is true: read on (audit_replay), and decide again. That is
+ * exact, also with several processes: no decision's record stands behind a change that it did not know. */
+must_check enum err_code audit_commit_known(struct audit *audit, const Twokey__V1__Record *record,
+                                            const struct audit_use *use, uint64_t known, bool *ret_stale,
+                                            struct audit_commit *ret, struct err *err);
+/* Do other processes write to this ledger, too? */
+bool audit_shared(const struct audit *audit);
+
+/* Newest first. Calls back with each record's exact bytes; the callback returns false to stop. `request` as in
+ * audit.proto. ERR_INVALID: request; ERR_UNAVAILABLE: the index is broken (deciding goes on); ERR_DEADLINE:
+ * wait_for_index did not become searchable within timeout_ms, or the search took longer (0: a wait that only looks,
+ * and 10 s for the search). */
 struct audit_search_result {
 	uint64_t returned;
 	bool more;

@@ -39,6 +39,9 @@ void audit_index_db_remove(const char *path);
 uint64_t audit_index_db_claims(const char *path);
 /* As it stands in the column `address`; points into *address. */
 struct span audit_index_address(const struct ip_addr *address);
+/* The index is only ever behind. When it is ahead, the ledger has lost its end, and uses could be spent again:
+ * ERR_CORRUPT. */
+must_check enum err_code audit_index_check_not_ahead(const char *directory, uint64_t committed, struct err *err);
 /* The error of a connection as one of ours. */
 enum err_code audit_index_db_error(sqlite3 *connection, int rc, struct err *err);
 
@@ -75,8 +78,8 @@ uint64_t audit_index_count(struct audit_index *index);
 /* Waits until more than `index` records are searchable. */
 must_check enum err_code audit_index_wait(struct audit_index *index, uint64_t record, unsigned timeout_ms,
                                           struct err *err);
-/* A reading connection, to be given back, while fewer than `most` are taken (AUDIT_INDEX_SEARCHES, AUDIT_INDEX_LOOKUPS).
- * ERR_UNAVAILABLE: there is no index now; ERR_DEADLINE: too many are taken. */
+/* A reading connection, to be given back, while fewer than `most` are taken (AUDIT_INDEX_SEARCHES,
+ * AUDIT_INDEX_LOOKUPS). ERR_UNAVAILABLE: there is no index now; ERR_DEADLINE: too many are taken. */
 must_check enum err_code audit_index_take(struct audit_index *index, unsigned most, unsigned timeout_ms, sqlite3 **ret,
                                           uint64_t *ret_generation, struct err *err);
 void audit_index_give_back(struct audit_index *index, sqlite3 *connection, uint64_t generation);

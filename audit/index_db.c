@@ -191,6 +191,18 @@ uint64_t audit_index_db_claims(const char *path)
 	return cursor.next_index;
 }
 
+enum err_code audit_index_check_not_ahead(const char *directory, uint64_t committed, struct err *err)
+{
+	autofree char *path = xasprintf("%s/index.sqlite3", directory);
+	uint64_t claims = audit_index_db_claims(path);
+	if (claims > committed)
+		return err_set(err, ERR_CORRUPT, 0,
+		               "the log ends after %" PRIu64 " records, but the search index has seen %" PRIu64
+		               ": restore the log, or remove %s to accept the loss",
+		               committed, claims, path);
+	return ERR_OK;
+}
+
 static enum err_code run(struct audit_index_db *db, sqlite3_stmt *statement, struct err *err)
 {
 	int rc = sqlite3_step(statement);

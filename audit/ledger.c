@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "audit/record.h"
+#include "audit/uses.h"
 
 void audit_ledger_stop(struct audit_ledger *ledger)
 {
@@ -16,10 +17,32 @@ void audit_ledger_free(struct audit_ledger *ledger)
 		ledger->kind->free(ledger);
 }
 
-enum err_code audit_ledger_append(struct audit_ledger *ledger, const Twokey__V1__Record *record,
-                                  const struct audit_use *use, struct audit_commit *ret, struct err *err)
+enum err_code audit_ledger_append(struct audit_ledger *ledger, const struct audit_append *append,
+                                  struct audit_verdict *ret, struct err *err)
 {
-	return ledger->kind->append(ledger, record, use, ret, err);
+	return ledger->kind->append(ledger, append, ret, err);
+}
+
+int64_t audit_moment_time(const struct audit_moment *moment)
+{
+	return moment->now_ms > moment->last_ms ? moment->now_ms : moment->last_ms;
+}
+
+enum err_code audit_decide(const struct audit_asked *asked, const struct audit_moment *moment, struct audit_uses *uses,
+                           struct audit_verdict *ret, struct err *err)
+{
+	int64_t time_ms = audit_moment_time(moment);
+	*ret = (struct audit_verdict){0};
+	if (asked->use && asked->use->expires_at_ms > time_ms + AUDIT_LIFETIME_MAX_MS + AUDIT_SKEW_MS)
+		return err_set(err, ERR_INVALID, 0, "the transaction lives longer than the record can remember it");
+	ret->stale = asked->known < moment->changed;
+	if (ret->stale)
+		return ERR_OK;
+	if (asked->grants && moment->now_ms < moment->last_ms - AUDIT_SKEW_MS)
+		ret->commit.refusal = REASON_CLOCK_IN_DOUBT;
+	else if (asked->use)
+		ret->commit.refusal = audit_uses_apply(uses, asked->use, time_ms);
+	return ERR_OK;
 }
 
 enum reason audit_ledger_use_state(struct audit_ledger *ledger, const struct audit_use *use)
@@ -32,17 +55,24 @@ enum err_code audit_ledger_check(struct audit_ledger *ledger, struct err *err)
 	return ledger->kind->check(ledger, err);
 }
 
+void audit_ledger_state(struct audit_ledger *ledger, struct audit_state *ret)
+{
+	*ret = (struct audit_state){0};
+	ledger->kind->state(ledger, ret);
+}
+
 void audit_ledger_position(struct audit_ledger *ledger, struct audit_position *ret)
 {
-	*ret = (struct audit_position){0};
-	ledger->kind->position(ledger, ret);
+	struct audit_state state;
+	audit_ledger_state(ledger, &state);
+	*ret = state.end;
 }
 
 uint64_t audit_ledger_committed(struct audit_ledger *ledger)
 {
-	struct audit_position position;
-	ledger->kind->position(ledger, &position);
-	return position.next;
+	struct audit_position end;
+	audit_ledger_position(ledger, &end);
+	return end.next;
 }
 
 enum err_code audit_ledger_position_at(struct audit_ledger *ledger, int64_t time_ms, struct audit_position *ret,
@@ -140,6 +170,8 @@ enum err_code audit_ledger_publish(struct audit_ledger *ledger, const struct aud
 	if (next->size < last->size || (next->size == last->size && memcmp(next->root, last->root, sizeof next->root) != 0))
 		return err_set(err, ERR_INVALID, 0, "a checkpoint of %" PRIu64 " records cannot follow one of %" PRIu64,
 		               next->size, last->size);
+	if (next->size > audit_ledger_committed(ledger))
+		return err_set(err, ERR_INVALID, 0, "a checkpoint of %" PRIu64 " records, which are not there", next->size);
 	return ledger->kind->publish(ledger, last, next, err);
 }
 

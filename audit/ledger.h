@@ -27,6 +27,36 @@ enum audit_step {
 	AUDIT_STEP_BAD, /* does not verify (ERR_CORRUPT), or cannot be read; err says which */
 };
 
+/* What is to be appended. */
+struct audit_append {
+	const Twokey__V1__Record *record;
+	const struct audit_use *use; /* NULL: none */
+	uint64_t known;              /* records that the decision knew; UINT64_MAX: it does not depend on the state */
+};
+
+struct audit_verdict {
+	bool stale; /* nothing appended: a record from `known` on changes the state */
+	struct audit_commit commit;
+};
+
+/* The moment of a decision: in the order of all. */
+struct audit_moment {
+	int64_t now_ms, last_ms; /* the clock's, the last record's */
+	uint64_t changed;        /* as in struct audit_state */
+};
+struct audit_uses;
+/* The time of what is appended then: it never runs backwards. */
+int64_t audit_moment_time(const struct audit_moment *moment);
+/* Both kinds decide alike: stale, refused, or to be appended, and then the use is spent in `uses`. ERR_INVALID: the
+ * transaction lives too long. */
+struct audit_asked {
+	bool grants;
+	const struct audit_use *use; /* NULL: none */
+	uint64_t known;
+};
+must_check enum err_code audit_decide(const struct audit_asked *asked, const struct audit_moment *moment,
+                                      struct audit_uses *uses, struct audit_verdict *ret, struct err *err);
+
 /* Records in order, from a position on. Begins each kind's own struct. */
 struct audit_stream {
 	struct audit_ledger *ledger;
@@ -47,11 +77,11 @@ struct audit_ledger_kind {
 	/* Each as the function of that name below. */
 	void (*stop)(struct audit_ledger *ledger);
 	void (*free)(struct audit_ledger *ledger);
-	enum err_code (*append)(struct audit_ledger *ledger, const Twokey__V1__Record *record, const struct audit_use *use,
-	                        struct audit_commit *ret, struct err *err);
+	enum err_code (*append)(struct audit_ledger *ledger, const struct audit_append *append, struct audit_verdict *ret,
+	                        struct err *err);
 	enum reason (*use_state)(struct audit_ledger *ledger, const struct audit_use *use);
 	enum err_code (*check)(struct audit_ledger *ledger, struct err *err);
-	void (*position)(struct audit_ledger *ledger, struct audit_position *ret);
+	void (*state)(struct audit_ledger *ledger, struct audit_state *ret);
 	enum err_code (*position_at)(struct audit_ledger *ledger, int64_t time_ms, struct audit_position *ret,
 	                             struct err *err);
 	enum err_code (*position_of)(struct audit_ledger *ledger, uint64_t next, struct audit_position *ret,
@@ -73,14 +103,16 @@ struct audit_ledger_kind {
 void audit_ledger_stop(struct audit_ledger *ledger);
 void audit_ledger_free(struct audit_ledger *ledger); /* accepts NULL */
 
-/* As audit_commit. */
-must_check enum err_code audit_ledger_append(struct audit_ledger *ledger, const Twokey__V1__Record *record,
-                                             const struct audit_use *use, struct audit_commit *ret, struct err *err);
+/* As audit_commit_known. */
+must_check enum err_code audit_ledger_append(struct audit_ledger *ledger, const struct audit_append *append,
+                                             struct audit_verdict *ret, struct err *err);
 /* As audit_use_state; REASON_LEDGER_UNAVAILABLE when it cannot be asked. */
 enum reason audit_ledger_use_state(struct audit_ledger *ledger, const struct audit_use *use);
 must_check enum err_code audit_ledger_check(struct audit_ledger *ledger, struct err *err);
 
-/* The end of what is known to be durable; costs nothing. */
+/* As audit_state; costs nothing. */
+void audit_ledger_state(struct audit_ledger *ledger, struct audit_state *ret);
+/* The end of what is known to be durable. */
 void audit_ledger_position(struct audit_ledger *ledger, struct audit_position *ret);
 uint64_t audit_ledger_committed(struct audit_ledger *ledger);
 /* A position before which every record is older than that time; not the last such. */

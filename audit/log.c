@@ -89,43 +89,43 @@ static struct audit_batch *open_batch_locked(struct audit_log *log, size_t frame
 	return log->tail;
 }
 
-static enum err_code check_lifetime(const struct audit_use *use, int64_t time_ms, struct err *err)
+static enum err_code check_room_locked(struct audit_log *log, size_t frame_bytes, struct err *err)
 {
-	if (use && use->expires_at_ms > time_ms + AUDIT_LIFETIME_MAX_MS + AUDIT_SKEW_MS)
-		return err_set(err, ERR_INVALID, 0, "the transaction lives longer than the record can remember it");
-	return ERR_OK;
-}
-
-/* Decides, and gives the record its place in the order of all: one step under the lock. */
-static enum err_code enqueue_locked(struct audit_log *log, const struct audit_use *use, bool grants, struct span rest,
-                                    struct audit_commit *ret, struct audit_batch **ret_batch, struct err *err)
-{
-	int64_t now_ms = clock_now_ms(log->clock);
-	int64_t time_ms = now_ms > log->last_ms ? now_ms : log->last_ms;
-	uint8_t prefix[AUDIT_PREFIX_MAX];
-	size_t prefix_len = audit_record_prefix(log->next_index, time_ms, prefix);
-	size_t frame_bytes = audit_frame_bytes((uint32_t)(prefix_len + rest.len));
 	if (log->failed)
 		return unavailable_locked(log, err);
 	if (log->stopping)
 		return err_set(err, ERR_UNAVAILABLE, 0, "the record is being closed");
 	if (log->queued_bytes + frame_bytes > AUDIT_QUEUE_MAX)
 		return err_set(err, ERR_UNAVAILABLE, 0, "the disk is too slow: too much is waiting to be written");
-	if (check_lifetime(use, time_ms, err) != ERR_OK)
-		return ERR_INVALID;
-	if (grants && now_ms < log->last_ms - AUDIT_SKEW_MS)
-		ret->refusal = REASON_CLOCK_IN_DOUBT;
-	else if (use)
-		ret->refusal = audit_uses_apply(log->uses, use, time_ms);
-	if (ret->refusal != REASON_NONE)
-		return ERR_OK;
+	return ERR_OK;
+}
+
+/* Decides, and gives the record its place in the order of all: one step under the lock. */
+static enum err_code enqueue_locked(struct audit_log *log, const struct audit_append *append, struct span rest,
+                                    struct audit_verdict *ret, struct audit_batch **ret_batch, struct err *err)
+{
+	const struct audit_moment moment = {
+	    .now_ms = clock_now_ms(log->clock), .last_ms = log->last_ms, .changed = log->changed};
+	const struct audit_asked asked = {
+	    .grants = audit_record_grants(append->record), .use = append->use, .known = append->known};
+	int64_t time_ms = audit_moment_time(&moment);
+	uint8_t prefix[AUDIT_PREFIX_MAX];
+	size_t prefix_len = audit_record_prefix(log->next_index, time_ms, prefix);
+	size_t frame_bytes = audit_frame_bytes((uint32_t)(prefix_len + rest.len));
+	enum err_code code = check_room_locked(log, frame_bytes, err);
+	if (code == ERR_OK)
+		code = audit_decide(&asked, &moment, log->uses, ret, err);
+	if (code != ERR_OK || ret->stale || ret->commit.refusal != REASON_NONE)
+		return code;
 	struct audit_batch *batch = open_batch_locked(log, frame_bytes);
 	audit_batch_add(batch, span_of(prefix, prefix_len), rest);
 	batch->last_ms = time_ms;
 	log->queued_bytes += frame_bytes;
 	log->last_ms = time_ms;
-	ret->index = log->next_index++;
-	ret->time_ms = time_ms;
+	ret->commit.index = log->next_index++;
+	ret->commit.time_ms = time_ms;
+	if (audit_record_changes_state(append->record))
+		log->changed = log->next_index;
 	*ret_batch = audit_batch_ref(batch);
 	pthread_cond_signal(&log->work);
 	return ERR_OK;
@@ -156,23 +156,23 @@ static enum reason log_use_state(struct audit_ledger *ledger, const struct audit
 	return reason;
 }
 
-static enum err_code log_append(struct audit_ledger *ledger, const Twokey__V1__Record *record,
-                                const struct audit_use *use, struct audit_commit *ret, struct err *err)
+static enum err_code log_append(struct audit_ledger *ledger, const struct audit_append *append,
+                                struct audit_verdict *ret, struct err *err)
 {
 	struct audit_log *log = audit_log_of(ledger);
 	autobuf struct buf rest = {.max = AUDIT_RECORD_MAX};
 	struct audit_batch *batch = NULL;
-	struct audit_commit commit = {0};
-	enum err_code code = audit_record_encode(record, use, &rest, err);
+	struct audit_verdict verdict = {0};
+	enum err_code code = audit_record_encode(append->record, append->use, &rest, err);
 	if (code != ERR_OK)
 		return code;
 	pthread_mutex_lock(&log->lock);
-	code = enqueue_locked(log, use, audit_record_grants(record), buf_span(&rest), &commit, &batch, err);
+	code = enqueue_locked(log, append, buf_span(&rest), &verdict, &batch, err);
 	pthread_mutex_unlock(&log->lock);
 	if (batch)
 		code = await(log, batch, err);
 	if (code == ERR_OK)
-		*ret = commit;
+		*ret = verdict;
 	return code;
 }
 
@@ -191,13 +191,15 @@ static enum err_code log_check(struct audit_ledger *ledger, struct err *err)
 	return code;
 }
 
-static void log_position(struct audit_ledger *ledger, struct audit_position *ret)
+static void log_state(struct audit_ledger *ledger, struct audit_state *ret)
 {
 	struct audit_log *log = audit_log_of(ledger);
 	pthread_mutex_lock(&log->lock);
-	ret->next = atomic_load(&log->committed);
-	memcpy(ret->chain, log->committed_chain, sizeof ret->chain);
+	ret->end.next = atomic_load(&log->committed);
+	memcpy(ret->end.chain, log->committed_chain, sizeof ret->end.chain);
+	ret->changed = log->changed;
 	pthread_mutex_unlock(&log->lock);
+	ret->looked_us = clock_monotonic_us();
 }
 
 static bool log_follow(struct audit_ledger *ledger, uint64_t count, unsigned timeout_ms)
@@ -239,7 +241,7 @@ const struct audit_ledger_kind audit_log_kind = {
     .append = log_append,
     .use_state = log_use_state,
     .check = log_check,
-    .position = log_position,
+    .state = log_state,
     .position_at = audit_log_position_at,
     .position_of = audit_log_position_of,
     .follow = log_follow,

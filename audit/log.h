@@ -44,7 +44,8 @@ struct audit_log {
 	struct audit_batch *writing;     /* taken off the queue by the committer */
 	size_t queued_bytes;
 	uint64_t next_index;
-	int64_t last_ms; /* time of the last record that was given an index */
+	int64_t last_ms;  /* time of the last record that was given an index */
+	uint64_t changed; /* no record from this index on changes what decisions are made on */
 	struct audit_uses *uses;
 	struct audit_segments segments;
 	bool stopping, preparer_stop, following_stop;

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "audit/index.h"
@@ -30,18 +29,6 @@ static struct audit_log *log_new(const struct audit_options *options, const stru
 	audit_cond_init(&log->preparing);
 	audit_cond_init(&log->progress);
 	return log;
-}
-
-static enum err_code take_lock(struct audit_log *log, struct err *err)
-{
-	autofree char *path = xasprintf("%s/lock", log->directory);
-	log->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (log->lock_fd < 0)
-		return err_set(err, ERR_UNAVAILABLE, errno, "%s: %s", path, strerror(errno));
-	if (flock(log->lock_fd, LOCK_EX | LOCK_NB) != 0)
-		return err_set(err, errno == EWOULDBLOCK ? ERR_PRECONDITION : ERR_UNAVAILABLE, errno,
-		               "%s: another process has this record open", path);
-	return ERR_OK;
 }
 
 /* The first segment whose records can still matter, by the time at which its successor began. */
@@ -97,7 +84,7 @@ static enum err_code settle_tail(struct audit_log *log, struct audit_walk *walk,
 	memcpy(log->chain, walk->chain, sizeof(log->chain));
 	memcpy(log->committed_chain, walk->chain, sizeof(log->committed_chain));
 	atomic_store(&log->committed, walk->index);
-	log->next_index = walk->index;
+	log->next_index = log->changed = walk->index;
 	autofree uint8_t *zeros = xcalloc(1, tail.torn_bytes + 1);
 	code = audit_write_all(log->io, log->fd, span_of(zeros, tail.torn_bytes), log->offset, err);
 	/* Also when nothing was torn: what was read may so far be in the page cache only. */
@@ -143,19 +130,6 @@ static enum err_code begin_first(struct audit_log *log, struct err *err)
 	return ERR_OK;
 }
 
-/* The index is only ever behind. When it is ahead, the log has lost its end, and uses could be spent again. */
-static enum err_code check_not_shorter(struct audit_log *log, struct err *err)
-{
-	autofree char *path = xasprintf("%s/index.sqlite3", log->directory);
-	uint64_t claims = audit_index_db_claims(path), committed = atomic_load(&log->committed);
-	if (claims > committed)
-		return err_set(err, ERR_CORRUPT, 0,
-		               "the log ends after %" PRIu64 " records, but the search index has seen %" PRIu64
-		               ": restore the log, or remove %s to accept the loss",
-		               committed, claims, path);
-	return ERR_OK;
-}
-
 static enum err_code check_options(const struct audit_log *log, struct err *err)
 {
 	if (log->segment_bytes < AUDIT_SEGMENT_MIN || log->segment_bytes > AUDIT_SEGMENT_MAX)
@@ -172,7 +146,7 @@ enum err_code audit_log_open(const struct audit_options *options, const struct a
 	if (code == ERR_OK)
 		code = audit_directory_make(log->directory, err);
 	if (code == ERR_OK)
-		code = take_lock(log, err);
+		code = audit_directory_lock(log->directory, &log->lock_fd, err);
 	if (code == ERR_OK)
 		code = audit_segment_list(log->directory, &log->segments, err);
 	if (code == ERR_OK)
@@ -180,7 +154,7 @@ enum err_code audit_log_open(const struct audit_options *options, const struct a
 	if (code == ERR_OK)
 		code = log->segments.n ? replay(log, ret_torn, err) : ERR_OK;
 	if (code == ERR_OK)
-		code = check_not_shorter(log, err);
+		code = audit_index_check_not_ahead(log->directory, atomic_load(&log->committed), err);
 	if (code == ERR_OK && !log->segments.n)
 		code = begin_first(log, err);
 	if (code != ERR_OK) {

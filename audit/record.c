@@ -84,6 +84,12 @@ bool audit_record_grants(const Twokey__V1__Record *record)
 	        record->event == TWOKEY__V1__EVENT__EVENT_AUTHORIZE);
 }
 
+bool audit_record_changes_state(const Twokey__V1__Record *record)
+{
+	return record->decision == TWOKEY__V1__DECISION__DECISION_GRANTED &&
+	       (record->event == TWOKEY__V1__EVENT__EVENT_RESTRICTION || record->event == TWOKEY__V1__EVENT__EVENT_KEY);
+}
+
 /* What is in memory and what a restart would rebuild must be the same. */
 static enum err_code check_use(const Twokey__V1__Record *record, const struct audit_use *use, struct err *err)
 {

@@ -25,6 +25,8 @@ Twokey__V1__Record *audit_record_decode(struct span bytes);
 int64_t audit_record_time_ms(const Twokey__V1__Record *record);
 /* True when the record changes single-use state. */
 bool audit_record_use(const Twokey__V1__Record *record, struct audit_use *ret);
+/* True when the record changes what decisions are made on (audit_state). */
+bool audit_record_changes_state(const Twokey__V1__Record *record);
 /* A decision that lets something happen. */
 bool audit_record_grants(const Twokey__V1__Record *record);
 

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -65,6 +66,18 @@ enum err_code audit_directory_make(const char *directory, struct err *err)
 	if (code == ERR_OK)
 		code = sync_directory(parent, err);
 	return code;
+}
+
+enum err_code audit_directory_lock(const char *directory, int *ret_fd, struct err *err)
+{
+	autofree char *path = xasprintf("%s/lock", directory);
+	*ret_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (*ret_fd < 0)
+		return err_set(err, ERR_UNAVAILABLE, errno, "%s: %s", path, strerror(errno));
+	if (flock(*ret_fd, LOCK_EX | LOCK_NB) != 0)
+		return err_set(err, errno == EWOULDBLOCK ? ERR_PRECONDITION : ERR_UNAVAILABLE, errno,
+		               "%s: another process has this record open", path);
+	return ERR_OK;
 }
 
 static bool name_number(const char *name, uint64_t *ret)

@@ -15,6 +15,8 @@ void audit_segments_add(struct audit_segments *segments, const struct audit_head
 
 /* Makes directory and directory/log where missing. */
 must_check enum err_code audit_directory_make(const char *directory, struct err *err);
+/* Keeps a second process out, until the caller closes *ret_fd. ERR_PRECONDITION: one has it. */
+must_check enum err_code audit_directory_lock(const char *directory, int *ret_fd, struct err *err);
 /* Reads the headers of all segments. ERR_CORRUPT: a number is missing, or a header does not hold. */
 must_check enum err_code audit_segment_list(const char *directory, struct audit_segments *ret, struct err *err);
 /* Opens a segment and reads its header. The caller closes *ret_fd. */

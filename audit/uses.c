@@ -150,8 +150,20 @@ enum reason audit_uses_apply(struct audit_uses *uses, const struct audit_use *us
 
 void audit_uses_restore(struct audit_uses *uses, const struct audit_use *use)
 {
+	audit_uses_restore_spent(uses, use, use->spend);
+}
+
+void audit_uses_restore_spent(struct audit_uses *uses, const struct audit_use *use, uint32_t spent)
+{
 	struct entry *entry = find(uses, use->transaction_id);
 	if (!entry)
 		entry = insert(uses, use);
-	entry->spent += use->spend;
+	entry->spent += spent;
+}
+
+bool audit_uses_known(const struct audit_uses *uses, const uint8_t id[16], uint32_t *ret_spent)
+{
+	const struct entry *entry = find(uses, id);
+	*ret_spent = entry ? entry->spent : 0;
+	return entry != NULL;
 }

@@ -16,6 +16,10 @@ enum reason audit_uses_apply(struct audit_uses *uses, const struct audit_use *us
 enum reason audit_uses_judge(const struct audit_uses *uses, const struct audit_use *use, int64_t time_ms);
 /* A use found in the log. */
 void audit_uses_restore(struct audit_uses *uses, const struct audit_use *use);
+/* A transaction of which so many uses are known to be spent. */
+void audit_uses_restore_spent(struct audit_uses *uses, const struct audit_use *use, uint32_t spent);
+/* Is the transaction known? *ret_spent: how many uses are spent. */
+bool audit_uses_known(const struct audit_uses *uses, const uint8_t id[16], uint32_t *ret_spent);
 /* How many transactions are remembered. */
 size_t audit_uses_count(const struct audit_uses *uses);
 

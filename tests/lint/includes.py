@@ -74,7 +74,7 @@ OWNERS = {
 PUBLIC_MAY_SHOW = ("protobuf-c/",)
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
-PACKAGES = "libcrypto yaml-0.1 libprotobuf-c p11-kit-1 sqlite3 zlib libcurl expat jansson grpc libmaxminddb glib-2.0 cmocka".split()
+PACKAGES = "libcrypto yaml-0.1 libprotobuf-c p11-kit-1 sqlite3 zlib libcurl expat jansson grpc libmaxminddb glib-2.0 libpq cmocka".split()
 
 
 def sources():

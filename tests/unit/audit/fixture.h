@@ -58,8 +58,10 @@ static inline int64_t fake_now(void *user)
 	return atomic_load((_Atomic(int64_t) *)user);
 }
 
+/* With TWOKEY_TEST_POSTGRESQL (a libpq connection string) the ledger is a schema of its own there. */
 struct ledger {
 	char directory[64];
+	char schema[64];
 	struct audit *audit;
 	_Atomic(int64_t) now_ms;
 	struct clock clock;
@@ -82,6 +84,20 @@ static inline void ledger_init(struct ledger *ledger)
 	ledger->options =
 	    (struct audit_options){.directory = ledger->directory, .segment_bytes = SEGMENT_BYTES, .clock = &ledger->clock};
 	memset(&faults, 0, sizeof(faults));
+	const char *connection = getenv("TWOKEY_TEST_POSTGRESQL");
+	if (connection) {
+		snprintf(ledger->schema, sizeof(ledger->schema), "t_%s", ledger->directory + strlen("/tmp/twokey-audit-"));
+		for (char *c = ledger->schema; *c; c++)
+			*c = (char)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c);
+		snprintf(ledger->schema + strlen(ledger->schema), 16, "_%d", (int)getpid());
+		ledger->options.postgresql.connection = connection;
+		ledger->options.postgresql.schema = ledger->schema;
+	}
+}
+
+static inline bool ledger_is_shared(const struct ledger *ledger)
+{
+	return ledger->options.postgresql.connection != NULL;
 }
 
 static inline void ledger_open(struct ledger *ledger)
@@ -211,6 +227,18 @@ static inline uint64_t scan_count(const char *directory)
 	struct err err = {0};
 	uint64_t n = 0;
 	assert_ok(audit_scan(directory, count_record, &n, &err), err);
+	return n;
+}
+
+/* The same for an open ledger of either kind. */
+static inline uint64_t verified_count(struct ledger *ledger)
+{
+	struct err err = {0};
+	struct audit_position position = {0};
+	uint64_t n = 0;
+	assert_ok(audit_replay(ledger->audit, TWOKEY__V1__EVENT__EVENT_UNSPECIFIED, &position, count_record, &n, &err),
+	          err);
+	assert_int_equal(position.next, n);
 	return n;
 }
 

@@ -53,7 +53,7 @@ static void test_read_beyond_the_end(void **state)
 	assert_err(audit_read(ledger.audit, UINT64_MAX, &out, NULL), ERR_NOT_FOUND);
 }
 
-static void test_many_segments(void **state)
+static void test_many_segments(void **state) /* embedded */
 {
 	(void)state;
 	enum { MANY = 2000 };
@@ -169,7 +169,7 @@ static void test_second_process_is_refused(void **state)
 	commit_denial(&ledger);
 }
 
-static void test_bad_options(void **state)
+static void test_bad_options(void **state) /* embedded */
 {
 	(void)state;
 	struct audit *audit;
@@ -181,13 +181,13 @@ static void test_bad_options(void **state)
 	assert_err(audit_open(&options, &audit, NULL), ERR_UNAVAILABLE);
 }
 
-static void test_close_accepts_null(void **state)
+static void test_close_accepts_null(void **state) /* embedded */
 {
 	(void)state;
 	audit_close(NULL);
 }
 
-static void test_other_segment_size_later(void **state)
+static void test_other_segment_size_later(void **state) /* embedded */
 {
 	(void)state;
 	commit_denial(&ledger);
@@ -243,14 +243,54 @@ static void test_many_threads(void **state)
 	assert_true(atomic_load(&faults.syncs) < THREADS * EACH);
 	reopen();
 	assert_int_equal(committed(&ledger), THREADS * EACH + 10);
-	assert_int_equal(scan_count(ledger.directory), THREADS * EACH + 10);
+	assert_int_equal(verified_count(&ledger), THREADS * EACH + 10);
+}
+
+/* What was decided on the state of `known` records. */
+static bool stale(Twokey__V1__Event event, struct audit_use use, uint64_t known)
+{
+	struct audit_commit commit;
+	struct err err = {0};
+	bool is_stale;
+	Twokey__V1__Record record = record_of(event, TWOKEY__V1__DECISION__DECISION_GRANTED);
+	bool uses = event == TWOKEY__V1__EVENT__EVENT_FETCH;
+	assert_ok(audit_commit_known(ledger.audit, &record, uses ? &use : NULL, known, &is_stale, &commit, &err), err);
+	return is_stale;
+}
+
+static void test_what_was_decided_on_an_older_state_is_not_appended(void **state)
+{
+	(void)state;
+	const Twokey__V1__Event fetch = TWOKEY__V1__EVENT__EVENT_FETCH;
+	struct audit_state now;
+	commit_denial(&ledger);
+	assert_false(stale(fetch, use_of(1, 1, true), 1));
+	assert_false(stale(TWOKEY__V1__EVENT__EVENT_RESTRICTION, use_of(0, 0, false), 2));
+	commit_denial(&ledger);
+	assert_true(stale(fetch, use_of(2, 1, true), 2));
+	assert_true(stale(TWOKEY__V1__EVENT__EVENT_RESTRICTION, use_of(0, 0, false), 2));
+	assert_int_equal(committed(&ledger), 4);
+	audit_state(ledger.audit, &now);
+	assert_int_equal(now.end.next, 4);
+	assert_int_equal(now.changed, 3);
+	/* The use was not spent; and a change of keys counts as well. */
+	assert_false(stale(fetch, use_of(2, 1, true), 3));
+	assert_false(stale(TWOKEY__V1__EVENT__EVENT_KEY, use_of(0, 0, false), 5));
+	assert_true(stale(fetch, use_of(3, 1, true), 5));
+	reopen();
+	audit_state(ledger.audit, &now);
+	assert_int_equal(now.end.next, 6);
+	assert_int_equal(now.changed, 6);
+	assert_false(stale(fetch, use_of(3, 1, true), 6));
 }
 
 #define LEDGER_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-HARNESS_MAIN(NULL, NULL, LEDGER_TEST(test_commit_and_read), LEDGER_TEST(test_read_beyond_the_end),
-             LEDGER_TEST(test_many_segments), LEDGER_TEST(test_use_survives_reopening),
-             LEDGER_TEST(test_refusals_append_nothing), LEDGER_TEST(test_lifetime_is_limited),
-             LEDGER_TEST(test_longest_use_survives_hours_of_records), LEDGER_TEST(test_time_never_runs_backwards),
-             LEDGER_TEST(test_clock_in_doubt), LEDGER_TEST(test_second_process_is_refused),
-             LEDGER_TEST(test_bad_options), LEDGER_TEST(test_close_accepts_null),
-             LEDGER_TEST(test_other_segment_size_later), LEDGER_TEST(test_many_threads))
+HARNESS_MAIN(NULL, NULL, LEDGER_TEST(test_commit_and_read),
+             LEDGER_TEST(test_what_was_decided_on_an_older_state_is_not_appended),
+             LEDGER_TEST(test_read_beyond_the_end), LEDGER_TEST(test_many_segments),
+             LEDGER_TEST(test_use_survives_reopening), LEDGER_TEST(test_refusals_append_nothing),
+             LEDGER_TEST(test_lifetime_is_limited), LEDGER_TEST(test_longest_use_survives_hours_of_records),
+             LEDGER_TEST(test_time_never_runs_backwards), LEDGER_TEST(test_clock_in_doubt),
+             LEDGER_TEST(test_second_process_is_refused), LEDGER_TEST(test_bad_options),
+             LEDGER_TEST(test_close_accepts_null), LEDGER_TEST(test_other_segment_size_later),
+             LEDGER_TEST(test_many_threads))

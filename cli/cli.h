@@ -20,6 +20,7 @@ enum cli_exit {
 
 int cli_serve(int argc, char **argv);
 int cli_init(int argc, char **argv);
+int cli_ca(int argc, char **argv);
 int cli_key(int argc, char **argv);
 int cli_token(int argc, char **argv);
 int cli_status(int argc, char **argv);

@@ -11,6 +11,7 @@ static const struct {
 } commands[] = {
     {"serve", cli_serve, "run a deployment: a vendor or a gatekeeper"},
     {"init", cli_init, "make the keys that a deployment's token lacks"},
+    {"ca", cli_ca, "an authority of one's own: issue and revoke client certificates"},
     {"key", cli_key, "look at keys, and replace them while serving"},
     {"token", cli_token, "what can a token do, and how fast?"},
     {"status", cli_status, "is a deployment serving?"},

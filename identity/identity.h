@@ -52,4 +52,55 @@ struct identity_certificate {
 enum reason identity_trust_check(struct identity_trust *trust, const struct identity_certificate *certificate,
                                  struct err *detail);
 
+/* ---- an authority of one's own ---- */
+
+#define IDENTITY_SERIAL_BYTES 16
+
+/* The authority's private key, wherever it is: an EC P-256 key. */
+struct identity_signer {
+	struct span spki; /* its public half, DER */
+	/* ECDSA over a SHA-256 digest, as DER. */
+	enum err_code (*sign)(void *user, const uint8_t digest[32], struct buf *signature, struct err *err);
+	void *user;
+};
+
+struct identity_certificate_wish {
+	const char *name; /* common name, at most 64 bytes */
+	const char
+	    *names; /* subject alternative names in OpenSSL's words: "URI:twokey://operator/alice", "DNS:a,IP:10.0.0.1" */
+	struct span spki; /* whose certificate it will be, DER */
+	bool server;      /* for TLS servers; else for clients */
+	uint8_t serial[IDENTITY_SERIAL_BYTES];
+	int64_t not_before_ms, not_after_ms;
+};
+
+struct identity_revoked {
+	uint8_t serial[IDENTITY_SERIAL_BYTES];
+	int64_t time_ms;
+};
+
+/* Certificates and lists are appended to *out in PEM form. ERR_INVALID: names or keys that cannot stand in a
+ * certificate; else what the signer says. */
+must_check enum err_code identity_make_root(const struct identity_signer *signer,
+                                            const struct identity_certificate_wish *wish, struct buf *out,
+                                            struct err *err);
+/* root: the authority's certificate (PEM). ERR_INVALID: it is not that of the signer's key. */
+must_check enum err_code identity_make_certificate(const struct identity_signer *signer, struct span root,
+                                                   const struct identity_certificate_wish *wish, struct buf *out,
+                                                   struct err *err);
+struct identity_list_wish {
+	const struct identity_revoked *revoked;
+	size_t n_revoked;
+	int64_t this_update_ms, next_update_ms; /* its number is this_update in seconds */
+};
+must_check enum err_code identity_make_list(const struct identity_signer *signer, struct span root,
+                                            const struct identity_list_wish *wish, struct buf *out, struct err *err);
+
+/* The public key (DER) of a certificate request (PKCS #10, PEM) whose signature holds; what else it says does not
+ * count.
+ */
+must_check enum err_code identity_request_key(struct span pem, struct buf *spki, struct err *err);
+/* A new EC P-256 key: the private half as PEM (PKCS #8), the public half as DER. The caller wipes *pem. */
+must_check enum err_code identity_make_key(struct buf *pem, struct buf *spki, struct err *err);
+
 #endif

@@ -70,10 +70,10 @@ enum reason caller_admit(struct request *request, unsigned roles)
 	const bool anyone = roles & CALLER_ANYONE && request->deployment->config->data_clients != CALLER_READER;
 	if (!request->identity)
 		return anyone ? REASON_NONE : REASON_CALLER_UNAUTHENTICATED;
+	request->caller = find(request, roles | CALLER_ADMIN);
 	const enum reason reason = check_certificate(request);
 	if (reason != REASON_NONE)
 		return reason;
-	request->caller = find(request, roles | CALLER_ADMIN);
 	if (!request->caller)
 		return anyone ? REASON_NONE : REASON_CALLER_NOT_ALLOWED;
 	return policy_scope_circumstance(request->caller->scope, request->has_address ? &request->address : NULL,

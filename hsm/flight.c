@@ -18,10 +18,12 @@ void hsm_flights_init(struct hsm_flights *flights)
 {
 	pthread_mutex_init(&flights->lock, NULL);
 	hsm_cond_init(&flights->changed);
+	hsm_cond_init(&flights->drained);
 }
 
 void hsm_flights_done(struct hsm_flights *flights)
 {
+	pthread_cond_destroy(&flights->drained);
 	pthread_cond_destroy(&flights->changed);
 	pthread_mutex_destroy(&flights->lock);
 }
@@ -53,7 +55,7 @@ static void unlink_locked(struct hsm_flights *flights, struct hsm_flight *flight
 	if (flight->overdue)
 		flights->stuck--;
 	if (flights->n == 0)
-		pthread_cond_broadcast(&flights->changed);
+		pthread_cond_broadcast(&flights->drained);
 }
 
 /* False: the guard has answered in the meantime, and the result is nobody's. */
@@ -76,7 +78,7 @@ bool hsm_flights_drained(struct hsm *hsm, int64_t deadline_us)
 	pthread_mutex_lock(&flights->lock);
 	int rc = 0;
 	while (flights->n > 0 && rc == 0)
-		rc = pthread_cond_timedwait(&flights->changed, &flights->lock, &deadline);
+		rc = pthread_cond_timedwait(&flights->drained, &flights->lock, &deadline);
 	bool drained = flights->n == 0;
 	pthread_mutex_unlock(&flights->lock);
 	return drained;

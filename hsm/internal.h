@@ -52,7 +52,8 @@ struct hsm_flight {
 
 struct hsm_flights {
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* monotonic clock */
+	pthread_cond_t changed; /* answered, or to stop; monotonic clock */
+	pthread_cond_t drained; /* nobody is left; apart, since the watch would be woken by every single operation */
 	struct hsm_flight *first;
 	unsigned n, stuck;
 	_Atomic int64_t landed_us; /* when the last operation ended well */

@@ -12,6 +12,7 @@ static const struct {
 	size_t max;
 } limits[] = {
     {"detail", 2048}, {"purpose", 2048}, {"consent_text", 2048}, {"identity", 2048}, {"version_id", 1024},
+    {"vendor_keys", 4096},
 };
 
 static size_t text_limit(const char *name)

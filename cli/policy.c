@@ -6,7 +6,7 @@ static const struct cli_command commands[] = {
     {"get", policy_get, "the rule file that is in force"},
     {"explain", policy_explain_request, "which rule decides on a request, and why the others do not"},
     {"replay", policy_replay, "what a new rule file would have decided otherwise"},
-    {"reload", policy_reload, "read the rule file again"},
+    {"reload", policy_reload, "read the rule file and the vendor keys again"},
     {"revoke", policy_revoke, "take back a transaction, object, prefix, user, account or vendor key"},
     {"reinstate", policy_reinstate, "undo a revocation"},
     {"expire", policy_expire, "set, move or remove the end of an object or a prefix"},

@@ -156,9 +156,11 @@ int policy_reload(int argc, char **argv)
 {
 	static const struct argp_option options[] = {{"why", OPT_WHY, "TEXT", 0, "the reason, for the record", 1}, {0}};
 	struct options given = {.why = ""};
-	cli_parse(options, parse_plain, NULL,
-	          "Reads the gatekeeper's rule file again. It is taken whole or refused whole; then the old rules go on.",
-	          &given.connection, &given, argc, argv);
+	cli_parse(
+	    options, parse_plain, NULL,
+	    "Reads the gatekeeper's rule file, and the vendor_keys of its configuration, again. Both are taken whole or "
+	    "refused whole; then the old ones go on.",
+	    &given.connection, &given, argc, argv);
 	Twokey__V1__ReloadRequest request = TWOKEY__V1__RELOAD_REQUEST__INIT;
 	request.why = (char *)given.why;
 	ProtobufCMessage *message = NULL;
@@ -168,6 +170,7 @@ int policy_reload(int argc, char **argv)
 		const Twokey__V1__ReloadResponse *done = (const Twokey__V1__ReloadResponse *)message;
 		printf("%u rules in force%s (record %" PRIu64 ")\n", done->rules, done->changed ? "" : ", as before",
 		       done->record);
+		printf("vendor keys%s:\n%s", done->vendor_keys_changed ? "" : ", as before", done->vendor_keys);
 	}
 	pb_free(message);
 	return code;

@@ -39,7 +39,7 @@
 	X(OBJECT_EXPIRED, DENIED, "this object has expired")                                                               \
 	X(USER_NOT_LISTED, DENIED, "this object is open to other users only")                                              \
 	X(LOCKDOWN, DENIED, "everything is stopped: lockdown")                                                             \
-	X(RULES_INVALID, INVALID, "the rule file has a mistake")                                                           \
+	X(RULES_INVALID, INVALID, "the rules or vendor keys are wrong")                                                    \
 	X(AUTHORITIES_INVALID, INVALID, "the authorities or revocation lists have a mistake")                              \
 	X(NO_SUCH_RESTRICTION, NOT_FOUND, "there is no such restriction")                                                  \
 	X(OBJECT_EXISTS, EXISTS, "the object exists and the transaction does not allow overwriting")                       \

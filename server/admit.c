@@ -24,7 +24,8 @@ static enum reason check_flood(struct request *request)
 
 static enum reason check_signature(struct request *request)
 {
-	request->vendor_key = keyring_verify(request->deployment->vendor_keys, &request->envelope, request_now_ms(request));
+	request->vendor_key =
+	    keyring_verify(vendors_now(request->deployment->vendors)->ring, &request->envelope, request_now_ms(request));
 	if (request->vendor_key)
 		return REASON_NONE;
 	/* For the record alone: what somebody tried to ask for. Marked as unverified, used for nothing else. */

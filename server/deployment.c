@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "common/text.h"
 #include "server/bucket.h"
 #include "server/limits.h"
 
@@ -34,49 +33,6 @@ static enum err_code open_token(struct deployment *deployment, struct err *err)
 	else if (code != ERR_OK)
 		err_prefix(err, "token");
 	return code;
-}
-
-static enum err_code add_vendor_key(struct deployment *deployment, const struct config_vendor_key *key, struct err *err)
-{
-	autobuf struct buf pem = {0};
-	enum err_code code = text_read_file(key->public_key, 65536, &pem, err);
-	if (code == ERR_OK)
-		code =
-		    keyring_add_pem(deployment->vendor_keys, key->name, buf_span(&pem), key->not_before, key->not_after, err);
-	if (code != ERR_OK)
-		err_prefix(err, "vendor key %s", key->name);
-	return code;
-}
-
-struct own_keys {
-	const struct keyring *vendor_keys;
-	bool found;
-};
-
-static void look_for_own_key(const struct key_view *view, void *user)
-{
-	struct own_keys *own = (struct own_keys *)user;
-	own->found |= view->role == TWOKEY__V1__KEY_ROLE__KEY_ROLE_TRANSACTION && view->key &&
-	              keyring_has_spki(own->vendor_keys, hsm_key_spki(view->key));
-}
-
-/* Two keys are two only when they differ: a gatekeeper that would accept its own signature as the vendor's refuses to
- * start. */
-static enum err_code open_vendor_keys(struct deployment *deployment, struct err *err)
-{
-	const struct config *config = deployment->config;
-	deployment->vendor_keys = keyring_new();
-	for (size_t i = 0; i < config->vendor_keys.n; i++) {
-		enum err_code code = add_vendor_key(deployment, config_vendor_key(config, i), err);
-		if (code != ERR_OK)
-			return code;
-	}
-	struct own_keys own = {.vendor_keys = deployment->vendor_keys};
-	keys_each(deployment->keys, look_for_own_key, &own);
-	if (own.found)
-		return err_set(err, ERR_INVALID, 0,
-		               "one of vendor_keys is this gatekeeper's own transaction key: two signatures need two keys");
-	return ERR_OK;
 }
 
 static enum err_code open_buckets(struct deployment *deployment, struct err *err)
@@ -144,7 +100,7 @@ enum err_code deployment_open(const struct config *config, struct deployment **r
 			log_event(LOG_WARN, "rules ask for countries, but there is no countries_database: no country is known",
 			          "rules", config->rules, NULL);
 		if (code == ERR_OK)
-			code = open_vendor_keys(deployment, err);
+			code = vendors_open(config, deployment->keys, &deployment->vendors, err);
 		if (code == ERR_OK)
 			code = open_buckets(deployment, err);
 	}
@@ -170,7 +126,7 @@ void deployment_close(struct deployment *deployment)
 	policy_countries_free(deployment->countries);
 	limits_free(deployment->limits);
 	proof_cache_free(deployment->proofs);
-	keyring_free(deployment->vendor_keys);
+	vendors_free(deployment->vendors);
 	identity_trust_free(deployment->trust);
 	keys_free(deployment->keys);
 	hsm_free(deployment->hsm);

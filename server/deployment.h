@@ -16,6 +16,7 @@
 #include "server/proof_cache.h"
 #include "server/restricting.h"
 #include "server/rules.h"
+#include "server/vendors.h"
 #include "transaction/transaction.h"
 
 #define BUCKET_STORES_MAX 64 /* changes of credentials in one run */
@@ -39,9 +40,9 @@ struct deployment {
 	struct audit *audit;
 	struct restricting *restrictions; /* opened with the ledger */
 	struct identity_trust *trust;     /* who vouches for client certificates; NULL: nobody can show one */
-	pthread_mutex_t reloading;        /* of rules and trust: one at a time */
+	pthread_mutex_t reloading;        /* of rules, vendor keys and trust: one at a time */
 	/* Gatekeeper only. */
-	struct keyring *vendor_keys;
+	struct vendors *vendors;
 	struct rules *rules;
 	struct policy_countries *countries; /* NULL: no database is configured */
 	struct limits *limits;

@@ -84,8 +84,8 @@ static enum reason commit(struct request *request, const struct key_change *chan
 
 static enum reason try_transaction(struct request *request, const struct key_change *change)
 {
-	const struct keyring *vendors = request->deployment->vendor_keys;
-	if (!vendors || !keyring_has_spki(vendors, hsm_key_spki(change->view.key)))
+	const struct vendors *vendors = request->deployment->vendors;
+	if (!vendors || !keyring_has_spki(vendors_now(vendors)->ring, hsm_key_spki(change->view.key)))
 		return REASON_NONE;
 	err_set(&request->detail, ERR_INVALID, 0, "it is one of vendor_keys: two signatures need two keys");
 	return REASON_KEY_UNUSABLE;

@@ -43,34 +43,77 @@ static enum reason refuse(struct deployment *deployment, Twokey__V1__Record *rec
 	return REASON_RULES_INVALID;
 }
 
-static enum reason put(struct deployment *deployment, Twokey__V1__Record *record, struct rules_version *version,
+/* What is to take the place of what is in force. */
+struct following {
+	struct rules_version *rules;
+	struct vendor_keys *vendor_keys; /* NULL: they stay */
+};
+
+static void following_drop(struct following *next)
+{
+	rules_give_back(next->rules);
+	vendors_drop(next->vendor_keys);
+}
+
+static enum reason put(struct deployment *deployment, Twokey__V1__Record *record, struct following *next,
                        struct reload_result *ret, struct err *detail)
 {
+	const struct vendor_keys *vendor_keys = next->vendor_keys ? next->vendor_keys : vendors_now(deployment->vendors);
 	char hex[65];
-	text_hex(span_of(version->sha256, sizeof version->sha256), hex);
+	text_hex(span_of(ret->sha256, sizeof ret->sha256), hex);
 	record->detail = (char *)rules_path(deployment->rules);
-	if (commit(deployment, record, REASON_NONE, version->sha256, &ret->record, detail) != ERR_OK) {
+	record->vendor_keys = vendor_keys->text;
+	if (commit(deployment, record, REASON_NONE, ret->sha256, &ret->record, detail) != ERR_OK) {
 		log_event(LOG_ERROR, "new rules could not be recorded, the old ones go on", "error", detail->text, NULL);
-		rules_give_back(version);
+		following_drop(next);
 		return REASON_LEDGER_UNAVAILABLE;
 	}
-	rules_put(deployment->rules, version);
+	rules_put(deployment->rules, next->rules);
+	if (next->vendor_keys)
+		vendors_put(deployment->vendors, next->vendor_keys);
+	ret->vendor_keys = vendor_keys->text;
 	rules_set_trouble(deployment->rules, "");
-	log_event(LOG_INFO, "rules loaded", "sha256", hex, "rules", rules_path(deployment->rules), NULL);
+	log_event(LOG_INFO, "rules loaded", "sha256", hex, "rules", rules_path(deployment->rules), "vendor_keys",
+	          vendor_keys->text, NULL);
 	return REASON_NONE;
 }
 
-static enum reason reload_locked(struct deployment *deployment, Twokey__V1__Record *record, struct reload_result *ret,
-                                 struct err *detail)
+/* With new vendor keys: nobody makes one of them ours meanwhile. */
+static enum reason check_and_put(struct deployment *deployment, Twokey__V1__Record *record, struct following *next,
+                                 struct reload_result *ret, struct err *detail)
 {
-	struct rules_version *version = NULL;
-	if (rules_read(deployment->rules, &version, detail) != ERR_OK)
+	enum reason reason = REASON_RULES_INVALID;
+	keys_lock_changes(deployment->keys);
+	if (vendors_check(next->vendor_keys, deployment->keys, detail) == ERR_OK)
+		reason = put(deployment, record, next, ret, detail);
+	else
+		following_drop(next);
+	keys_unlock_changes(deployment->keys);
+	return reason == REASON_RULES_INVALID ? refuse(deployment, record, ret, detail) : reason;
+}
+
+static enum reason reload_locked(struct deployment *deployment, Twokey__V1__Record *record, bool with_vendor_keys,
+                                 struct reload_result *ret, struct err *detail)
+{
+	struct following next = {0};
+	enum err_code code = rules_read(deployment->rules, &next.rules, detail);
+	if (code == ERR_OK && with_vendor_keys)
+		code = vendors_read(deployment->config->path, &next.vendor_keys, detail);
+	if (code != ERR_OK) {
+		following_drop(&next);
 		return refuse(deployment, record, ret, detail);
-	describe(version, ret);
+	}
+	describe(next.rules, ret);
 	const struct rules_version *old = rules_take(deployment->rules);
-	ret->changed = memcmp(old->sha256, version->sha256, sizeof version->sha256) != 0;
+	ret->changed = memcmp(old->sha256, next.rules->sha256, sizeof old->sha256) != 0;
 	rules_give_back(old);
-	return put(deployment, record, version, ret, detail);
+	if (next.vendor_keys && vendors_differ(next.vendor_keys, vendors_now(deployment->vendors))) {
+		ret->vendor_keys_changed = true;
+		return check_and_put(deployment, record, &next, ret, detail);
+	}
+	vendors_drop(next.vendor_keys);
+	next.vendor_keys = NULL;
+	return put(deployment, record, &next, ret, detail);
 }
 
 /* ---- authorities and revocation lists ---- */
@@ -155,7 +198,7 @@ enum reason reload_all(struct deployment *deployment, const Twokey__V1__Record *
 	*ret = (struct reload_result){0};
 	pthread_mutex_lock(&deployment->reloading);
 	if (deployment->rules)
-		reason = reload_locked(deployment, &record, ret, detail);
+		reason = reload_locked(deployment, &record, true, ret, detail);
 	const uint64_t rules_record = ret->record;
 	record = *about;
 	if (deployment->trust)
@@ -188,7 +231,7 @@ void reload_if_changed(struct deployment *deployment)
 	struct err detail = {0};
 	record.why = (char *)"the file has changed";
 	pthread_mutex_lock(&deployment->reloading);
-	(void)reload_locked(deployment, &record, &result, &detail);
+	(void)reload_locked(deployment, &record, false, &result, &detail);
 	pthread_mutex_unlock(&deployment->reloading);
 }
 
@@ -199,6 +242,7 @@ static enum err_code record_rules(struct deployment *deployment, struct err *err
 	uint64_t index;
 	record.why = (char *)"start";
 	record.detail = (char *)rules_path(deployment->rules);
+	record.vendor_keys = vendors_now(deployment->vendors)->text;
 	enum err_code code = commit(deployment, &record, REASON_NONE, version->sha256, &index, err);
 	rules_give_back(version);
 	return code;

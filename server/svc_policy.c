@@ -61,6 +61,8 @@ static void reload(struct request *request, const Twokey__V1__ReloadRequest *ask
 	response.rules = result.rules;
 	response.changed = result.changed;
 	response.record = result.record;
+	response.vendor_keys = (char *)(result.vendor_keys ? result.vendor_keys : "");
+	response.vendor_keys_changed = result.vendor_keys_changed;
 	request_answer(request, &response.base);
 }
 

@@ -3,6 +3,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
+#include "common/clock.h"
 #include "common/text.h"
 #include "transaction/internal.h"
 
@@ -162,6 +163,18 @@ bool keyring_has_spki(const struct keyring *ring, struct span spki)
 	bool found = find(ring, &key);
 	pubkey_done(&key);
 	return found;
+}
+
+void keyring_describe(const struct keyring *ring, struct buf *out)
+{
+	for (size_t i = 0; i < ring->n_keys; i++) {
+		const struct trusted_key *key = &ring->keys[i];
+		char from[CLOCK_TEXT_MAX], until[CLOCK_TEXT_MAX];
+		clock_format(key->not_before_ms, from);
+		clock_format(key->not_after_ms, until);
+		buf_printf(out, "%s %s%s%s%s%s\n", key->name, key->id, key->not_before_ms ? " from " : "",
+		           key->not_before_ms ? from : "", key->not_after_ms ? " until " : "", key->not_after_ms ? until : "");
+	}
 }
 
 static bool valid_at(const struct trusted_key *key, int64_t now_ms)

@@ -74,6 +74,8 @@ must_check enum err_code keyring_add_spki(struct keyring *ring, const char *name
                                           int64_t not_before_ms, int64_t not_after_ms, struct err *err);
 size_t keyring_count(const struct keyring *ring);
 bool keyring_has_spki(const struct keyring *ring, struct span spki);
+/* Appends a line for each key: its name, its keyid, and "from" and "until" when it has limits. */
+void keyring_describe(const struct keyring *ring, struct buf *out);
 /* Which key of the ring made one of the envelope's signatures, valid at now_ms? The name (owned by the ring), or NULL.
  * Keyids are tried first, then all keys: a hint never decides. */
 const char *keyring_verify(const struct keyring *ring, const struct envelope *envelope, int64_t now_ms);

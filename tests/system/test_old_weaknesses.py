@@ -352,7 +352,7 @@ def test_12_ipv6_and_mapped_addresses_are_matched_rightly(make_system, rules, co
             refused("NETWORK_DENIED", client.store, envelope, b"here")
     system.gatekeeper.host = connect
     system.gatekeeper.address = f"{connect}:{port}"
-    records, _ = system.client("gatekeeper", AUDITOR).search(wait_for_index=1, object="where")
+    records, _ = system.client("gatekeeper", AUDITOR).search(object="where")
     assert records[0].address == connect.strip("[]")
 
 

@@ -214,6 +214,30 @@ static void test_a_key_that_ends_before_it_begins_is_refused(void **state)
 /* ---- verifying ---- */
 
 /* DSSE protocol.md, "Test Vectors": the public key as decimal numbers, the signature as r || s. */
+static void test_each_key_has_a_line(void **state)
+{
+	(void)state;
+	struct keyring *ring = keyring_new();
+	autobuf struct buf nothing = {0}, text = {0};
+	keyring_describe(ring, &nothing);
+	assert_int_equal(nothing.len, 0);
+	struct err err;
+	add(ring, "always", &vendor);
+	assert_ok(keyring_add_spki(ring, "a year", buf_span(&gatekeeper.spki), 1767225600000, 1798761600000, &err), err);
+	keyring_describe(ring, &text);
+	char of_vendor[65], of_gatekeeper[65];
+	uint8_t digest[32];
+	text_sha256(buf_span(&vendor.spki), digest);
+	text_hex(span_of(digest, sizeof digest), of_vendor);
+	text_sha256(buf_span(&gatekeeper.spki), digest);
+	text_hex(span_of(digest, sizeof digest), of_gatekeeper);
+	autofree char *expected =
+	    xasprintf("always %s\na year %s from 2026-01-01T00:00:00.000Z until 2027-01-01T00:00:00.000Z\n", of_vendor,
+	              of_gatekeeper);
+	assert_string_equal(buf_cstr(&text), expected);
+	keyring_free(ring);
+}
+
 static void test_signature_of_the_specification(void **state)
 {
 	(void)state;
@@ -483,7 +507,7 @@ HARNESS_MAIN(make_keys, free_keys, cmocka_unit_test(test_add_pem_takes_keys_and_
              cmocka_unit_test(test_explicit_curve_parameters_are_refused),
              cmocka_unit_test(test_damaged_spki_is_refused),
              cmocka_unit_test(test_a_key_that_ends_before_it_begins_is_refused),
-             cmocka_unit_test(test_signature_of_the_specification),
+             cmocka_unit_test(test_each_key_has_a_line), cmocka_unit_test(test_signature_of_the_specification),
              cmocka_unit_test(test_two_distinct_keys_are_two_signers), cmocka_unit_test(test_one_key_twice_counts_once),
              cmocka_unit_test(test_a_stranger_is_no_signer), cmocka_unit_test(test_lies_in_keyids_change_nothing),
              cmocka_unit_test(test_another_type_or_payload_has_another_signature),

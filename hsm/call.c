@@ -92,11 +92,17 @@ CK_RV hsm_call_destroy(struct hsm_session *session, CK_OBJECT_HANDLE object)
 	return CALL(session, C_DestroyObject, session->handle, object);
 }
 
-CK_RV hsm_call_generate(struct hsm_session *session, CK_MECHANISM_TYPE type, CK_ATTRIBUTE *template, size_t n)
+CK_RV hsm_call_generate(struct hsm_session *session, CK_MECHANISM_TYPE type, CK_ATTRIBUTE *template, size_t n,
+                        CK_OBJECT_HANDLE *ret)
 {
 	CK_MECHANISM mechanism = {.mechanism = type};
-	CK_OBJECT_HANDLE object;
-	return CALL(session, C_GenerateKey, session->handle, &mechanism, template, n, &object);
+	return CALL(session, C_GenerateKey, session->handle, &mechanism, template, n, ret);
+}
+
+CK_RV hsm_call_wrap_key(struct hsm_session *session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE wrapping,
+                        CK_OBJECT_HANDLE key, uint8_t *out, CK_ULONG *len)
+{
+	return CALL(session, C_WrapKey, session->handle, mechanism, wrapping, key, out, len);
 }
 
 CK_RV hsm_call_generate_pair(struct hsm_session *session, CK_MECHANISM_TYPE type, CK_ATTRIBUTE *public, size_t n_public,

@@ -151,7 +151,10 @@ CK_RV hsm_call_find(struct hsm_session *session, CK_ATTRIBUTE *template, size_t 
 CK_RV hsm_call_attribute(struct hsm_session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attribute);
 CK_RV hsm_call_create(struct hsm_session *session, CK_ATTRIBUTE *template, size_t n);
 CK_RV hsm_call_destroy(struct hsm_session *session, CK_OBJECT_HANDLE object);
-CK_RV hsm_call_generate(struct hsm_session *session, CK_MECHANISM_TYPE mechanism, CK_ATTRIBUTE *template, size_t n);
+CK_RV hsm_call_generate(struct hsm_session *session, CK_MECHANISM_TYPE mechanism, CK_ATTRIBUTE *template, size_t n,
+                        CK_OBJECT_HANDLE *ret);
+CK_RV hsm_call_wrap_key(struct hsm_session *session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE wrapping,
+                        CK_OBJECT_HANDLE key, uint8_t *out, CK_ULONG *len);
 CK_RV hsm_call_generate_pair(struct hsm_session *session, CK_MECHANISM_TYPE mechanism, CK_ATTRIBUTE *public,
                              size_t n_public, CK_ATTRIBUTE *private, size_t n_private);
 /* *len: the room in out, then the bytes written. */

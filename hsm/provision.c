@@ -82,7 +82,8 @@ static enum err_code make_aes(struct hsm_session *session, const struct make_arg
 	add_custody(&key);
 	add(&key, CKA_VALUE_LEN, &len, sizeof len);
 	add_flags(&key, flags, 7);
-	if (hsm_call_generate(session, CKM_AES_KEY_GEN, key.attributes, key.n) != CKR_OK)
+	CK_OBJECT_HANDLE object;
+	if (hsm_call_generate(session, CKM_AES_KEY_GEN, key.attributes, key.n, &object) != CKR_OK)
 		return hsm_session_fail(session, err);
 	return ERR_OK;
 }

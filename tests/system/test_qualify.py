@@ -1,13 +1,16 @@
 """`twokey token qualify` tells what a module can do, by exit code too, and leaves nothing behind in the token."""
 import json
+import os
 import re
 
 import pytest
 
 from support.process import run
-from support.softhsm import TokenStore
+from support.softhsm import SHIM, TokenStore
 
 pytestmark = pytest.mark.timeout(120)
+
+NSS = "/usr/lib/x86_64-linux-gnu/libsoftokn3.so"
 
 
 class Qualification:
@@ -55,6 +58,30 @@ def test_a_token_that_qualifies(tmp_path, twokey_bin, kind):
     assert all(how == "works" for name, how in rows.items() if name != f"CKM_AES_GCM, IV by {other}" and "CKM" in name)
     measured = re.findall(r"^(sign|HMAC|wrap|unwrap|random)\D.* ([124]) +(\d+) ", out, re.M)
     assert len(measured) == 15 and all(int(rate) > 0 for _, _, rate in measured)
+    assert token.keys() == []
+
+
+def test_a_token_that_gives_keys_away(tmp_path, twokey_bin):
+    """NSS does everything, and wraps a key that is not extractable for whoever asks."""
+    database, pin, rules = tmp_path / "nss", tmp_path / "pin", tmp_path / "rules"
+    database.mkdir()
+    pin.write_text("12345678\n")
+    pin.chmod(0o600)
+    rules.write_text("")
+    done = run(["certutil", "-N", "-d", f"sql:{database}", "-f", str(pin)])
+    assert done.code == 0, done.err
+    # It wants its folder in C_Initialize's arguments: the shim gives them.
+    parameters = f"configdir='sql:{database}' certPrefix='' keyPrefix='' secmod='secmod.db' flags= "
+    env = {**os.environ, "P11SHIM_MODULE": NSS, "P11SHIM_PROFILE": "", "P11SHIM_RULES": str(rules),
+           "P11SHIM_RESERVED": parameters}
+    section = {"module": str(SHIM), "uri": "pkcs11:token=NSS%20Certificate%20DB", "pin_source": f"file:{pin}"}
+    token = Qualification(tmp_path, twokey_bin, section, env)
+    code, out, err = token.qualify("--milliseconds", "0")
+    assert code == 1 and "DOES NOT QUALIFY" in out, out + err
+    rows = lines_of(out)
+    assert rows.pop("C_WrapKey refuses") == "DOES NOT WORK: a key that is not EXTRACTABLE is given away, wrapped"
+    assert rows.pop("CKM_AES_GCM, IV by token").startswith("does not work (not needed here): ")
+    assert len(rows) == 11 and set(rows.values()) == {"works"}, out
     assert token.keys() == []
 
 

@@ -10,8 +10,11 @@ from cryptography.hazmat.primitives import serialization
 from support import dsse, s3
 from support.client import Client, Refused, refusing
 from support.deployment import AUDITOR, BACKEND, OPERATOR
+from support.operator import operator as policy_operator
 
 pytestmark = pytest.mark.timeout(180)
+
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
 
 class KeyOperator(Client):
@@ -179,6 +182,57 @@ def test_what_was_signed_before_counts_after(make_system):
     # Back again: a rotation can be undone.
     at.use("transaction", 1)
     assert client.cosign(system.propose("GET", "a")).envelope.signatures[1].keyid == at.list()["transaction", 1].key_id
+
+
+def test_an_old_transaction_key_from_the_new_one_to_its_end(make_system, release_bin):
+    """A vendor's key, all the way: both count while both are trusted, the old one's envelopes are refused when the
+    gatekeeper has withdrawn it, and it is retired when nothing that it signed can be valid any more."""
+    system = make_system(start=False, binary=release_bin)  # sanitizers and faketime do not go together
+    key_new(system, "vendor", "transaction")
+    system.start()
+    backend, client, at = system.client("vendor", BACKEND), system.client(), operator(system, "vendor")
+    auditor, boss = system.client("gatekeeper", AUDITOR), policy_operator(system)
+    system.put(client, "a", b"bytes")
+
+    def signer(envelope):
+        return auditor.record(client.cosign(envelope).record).vendor_key
+
+    def trust(*names):
+        keys = {"acme": "../vendor/vendor.transaction.pem", "acme-2": "../vendor/vendor.transaction-2.pem"}
+        system.gatekeeper.config["vendor_keys"] = [{"name": name, "public_key": keys[name]} for name in names]
+        system.gatekeeper.write()
+        boss.reload()
+
+    old = backend.authorize("GET", system.bucket, "a").envelope
+    trust("acme", "acme-2")
+    at.use("transaction", 2)
+    new = backend.authorize("GET", system.bucket, "a").envelope
+    assert signer(old) == "acme" and signer(new) == "acme-2"
+    with pytest.raises(Refused) as refused:
+        at.retire("transaction", 1)
+    assert refused.value.reason == "KEY_NEEDED" and "valid for another" in refused.value.message
+
+    trust("acme-2")
+    for call in (client.cosign, client.fetch):
+        with pytest.raises(Refused) as refused:
+            call(old)
+        assert refused.value.reason == "SIGNATURE_INVALID"
+        record = auditor.record(refused.value.record)
+        assert record.reason == "SIGNATURE_INVALID" and record.decision == auditor.audit_pb.DECISION_DENIED
+    assert client.fetch(new).data == b"bytes"
+
+    # Ten minutes later.
+    assert system.vendor.stop() == 0
+    system.env.update(LD_PRELOAD=FAKETIME, FAKETIME="+10m", FAKETIME_DONT_FAKE_MONOTONIC="1")
+    system.vendor.start()
+    at = operator(system, "vendor")
+    index = at.retire("transaction", 1, why="yearly rotation").record
+    record = system.client("vendor", AUDITOR).record(index)
+    assert (record.event, record.key_action, record.key_label) == (auditor.audit_pb.EVENT_KEY, 3, "twokey-transaction")
+    assert (record.identity, record.why) == (OPERATOR, "yearly rotation")
+    system.vendor.restart()
+    states = operator(system, "vendor").states()
+    assert states["transaction", 1] == "RETIRED" and states["transaction", 2] == "CURRENT"
 
 
 def test_retiring_is_refused_while_something_needs_the_key(make_system):

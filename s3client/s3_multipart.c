@@ -114,14 +114,12 @@ static enum err_code read_completed(const struct s3_reply *reply, const struct s
 }
 
 /* The answer to the attempt that did it was lost: the next is told that the upload is gone, or the object there. */
-static bool was_completed(struct s3_upload *upload, enum err_code code, const struct s3_reply *reply,
-                          struct store_object *ret)
+static enum err_code was_completed(struct s3_upload *upload, enum err_code code, struct store_object *ret,
+                                   struct err *err)
 {
-	if (!reply->uncertain || (code != ERR_EXISTS && code != ERR_NOT_FOUND))
-		return false;
 	autobuf struct buf sha256 = {0};
 	composite_checksum(upload, &sha256);
-	return s3_upload_is_there(upload, buf_cstr(&sha256), ret);
+	return s3_upload_was_done(upload, buf_cstr(&sha256), code, ret, err);
 }
 
 enum err_code s3_multipart_complete(struct s3_upload *upload, struct store_object *ret, struct err *err)
@@ -143,8 +141,8 @@ enum err_code s3_multipart_complete(struct s3_upload *upload, struct store_objec
 	enum err_code code = s3_send(upload->store, &call, &reply, err);
 	if (code == ERR_OK)
 		code = read_completed(&reply, upload, ret, err);
-	else if (was_completed(upload, code, &reply, ret))
-		code = ERR_OK;
+	else if (code == ERR_EXISTS || code == ERR_NOT_FOUND)
+		code = was_completed(upload, code, ret, err);
 	s3_reply_done(&reply);
 	if (code == ERR_OK) {
 		free(upload->upload_id); /* nothing is left to abort */

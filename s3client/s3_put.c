@@ -2,6 +2,11 @@
 
 #include "common/text.h"
 #include "s3client/s3_upload.h"
+#include "s3client/wait.h"
+
+/* How often, and with which pause at first, it is asked whether an object is ours. */
+#define LOOKS   5
+#define LOOK_MS 200U
 
 /* ---- headers ---- */
 
@@ -45,18 +50,41 @@ static bool same_object(const struct s3_upload *upload, const struct store_objec
 	return true;
 }
 
-bool s3_upload_is_there(struct s3_upload *upload, const char *sha256, struct store_object *ret)
+/* What a HEAD says, which has its own attempts; `false` in *ret_ours when another object, or none, is there. */
+static enum err_code look(struct s3_upload *upload, const char *sha256, bool *ret_ours, struct store_object *ret)
 {
 	struct store_object object = {0};
 	autofree char *stored = NULL;
-	if (s3_head_object(upload->store, upload->put.key, NULL, upload->put.cancel, &object, &stored, NULL) != ERR_OK)
-		return false;
-	if (stored && strcmp(stored, sha256) == 0 && same_object(upload, &object)) {
+	enum err_code code =
+	    s3_head_object(upload->store, upload->put.key, NULL, upload->put.cancel, &object, &stored, NULL);
+	*ret_ours = code == ERR_OK && stored && strcmp(stored, sha256) == 0 && same_object(upload, &object);
+	if (*ret_ours)
 		*ret = object;
-		return true;
+	else
+		store_object_done(&object);
+	return code;
+}
+
+enum err_code s3_upload_was_done(struct s3_upload *upload, const char *sha256, enum err_code otherwise,
+                                 struct store_object *ret, struct err *err)
+{
+	const struct wait wait = {upload->put.cancel, upload->store->clock};
+	enum err_code code = ERR_OK;
+	for (int i = 0; i < LOOKS; i++) {
+		bool ours = false;
+		code = look(upload, sha256, &ours, ret);
+		if (ours)
+			return ERR_OK;
+		if (code != ERR_UNAVAILABLE)
+			break;
+		code = wait_sleep(&wait, LOOK_MS << i, err);
+		if (code != ERR_OK)
+			return code;
+		code = ERR_UNAVAILABLE;
 	}
-	store_object_done(&object);
-	return false;
+	if (code == ERR_UNAVAILABLE)
+		return err_set(err, code, 0, "an object is there; whether it is this one could not be found out");
+	return code == ERR_CANCELLED || code == ERR_DEADLINE ? code : otherwise; /* err has its text */
 }
 
 /* ---- one PUT ---- */
@@ -95,8 +123,8 @@ static enum err_code put_object(struct s3_upload *upload, struct store_object *r
 	enum err_code code = s3_send(upload->store, &call, &reply, err);
 	if (code == ERR_OK)
 		read_put(&reply, upload, ret);
-	else if (code == ERR_EXISTS && reply.uncertain && s3_upload_is_there(upload, buf_cstr(&sha256), ret))
-		code = ERR_OK;
+	else if (code == ERR_EXISTS)
+		code = s3_upload_was_done(upload, buf_cstr(&sha256), code, ret, err);
 	s3_reply_done(&reply);
 	s3_put_headers_done(&headers);
 	return code;

@@ -55,9 +55,12 @@ void s3_put_headers_init(struct s3_put_headers *headers, const struct s3_upload 
 void s3_put_headers_add(struct s3_put_headers *headers, const char *name, const char *value);
 void s3_put_headers_done(struct s3_put_headers *headers);
 
-/* After an answer was lost: is the object there the one that this upload wrote? It is when the length, the type, the
- * metadata and S3's own checksum of the content are the same. */
-bool s3_upload_is_there(struct s3_upload *upload, const char *sha256, struct store_object *ret);
+/* S3 says that the object is there already, or the upload gone. An attempt whose answer was lost may have done that,
+ * and also one that the connection, unasked, has made twice. ERR_OK: the object there is the one that this upload
+ * wrote: the length, the type, the metadata and S3's own checksum of the content are the same. Else
+ * `otherwise`, or ERR_UNAVAILABLE when that cannot be found out. */
+must_check enum err_code s3_upload_was_done(struct s3_upload *upload, const char *sha256, enum err_code otherwise,
+                                            struct store_object *ret, struct err *err);
 
 /* Opens the multipart upload, which is not open yet. */
 must_check enum err_code s3_multipart_open(struct s3_upload *upload, struct err *err);

@@ -6,6 +6,7 @@ static const struct cli_command commands[] = {
     {"new", key_new, "make the next generation of a key, beside the ones that are there"},
     {"status", key_status, "which generations a running deployment has, and which is current"},
     {"use", key_use, "make a generation the current one, while serving"},
+    {"rewrap", key_rewrap, "put a bucket's data keys under the current KEK, while serving"},
     {"retire", key_retire, "take an old generation out of use, when nothing needs it any more"},
     {0},
 };

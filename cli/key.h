@@ -13,5 +13,6 @@ int key_new(int argc, char **argv);
 int key_status(int argc, char **argv);
 int key_use(int argc, char **argv);
 int key_retire(int argc, char **argv);
+int key_rewrap(int argc, char **argv);
 
 #endif

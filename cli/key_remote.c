@@ -17,10 +17,10 @@ struct options {
 	Twokey__V1__KeyRole role;
 	uint32_t generation;
 	const char *bucket, *why, *access_key_id;
-	bool count;
+	bool count, force;
 };
 
-enum { OPT_BUCKET = 0x100, OPT_WHY, OPT_ACCESS_KEY_ID, OPT_COUNT };
+enum { OPT_BUCKET = 0x100, OPT_WHY, OPT_ACCESS_KEY_ID, OPT_COUNT, OPT_FORCE };
 
 static void set_argument(struct argp_state *state, struct options *given, const char *arg)
 {
@@ -54,6 +54,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_COUNT:
 		given->count = true;
+		return 0;
+	case OPT_FORCE:
+		given->force = true;
 		return 0;
 	case ARGP_KEY_ARG:
 		set_argument(state, given, arg);
@@ -249,6 +252,7 @@ int key_retire(int argc, char **argv)
 	static const struct argp_option options[] = {
 	    {"bucket", OPT_BUCKET, "NAME", 0, "whose key (kek, s3)", 1},
 	    {"why", OPT_WHY, "TEXT", 0, "the reason, for the record (required)", 2},
+	    {"force", OPT_FORCE, NULL, 0, "kek: although objects need it: they can be read no more", 2},
 	    {0}};
 	struct options given = {.action = RETIRE, .bucket = ""};
 	cli_parse(
@@ -261,6 +265,7 @@ int key_retire(int argc, char **argv)
 	request.generation = given.generation;
 	request.bucket = (char *)given.bucket;
 	request.why = (char *)given.why;
+	request.force = given.force;
 	struct rpc_stream *stream = NULL;
 	int code = cli_connect(&given.connection);
 	if (code == CLI_OK)

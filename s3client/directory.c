@@ -167,6 +167,7 @@ static void free_store(struct store *base)
 		close(store->objects_fd);
 	if (store->tmp_fd >= 0)
 		close(store->tmp_fd);
+	store_done(base);
 	free(store);
 }
 
@@ -182,6 +183,7 @@ static const struct store_ops directory_ops = {
     .download_end = download_end,
     .head = head,
     .remove = remove_object,
+    .replace_meta = directory_replace_meta,
     .list = directory_list,
 };
 
@@ -208,7 +210,7 @@ enum err_code store_open_directory(const char *path, struct store **ret, struct 
 	if (root < 0)
 		return directory_fail(errno, path, err);
 	struct directory_store *store = xcalloc(1, sizeof *store);
-	store->base.ops = &directory_ops;
+	store_init(&store->base, &directory_ops);
 	store->objects_fd = open_made(root, "objects");
 	store->tmp_fd = open_made(root, "tmp");
 	if (store->objects_fd < 0 || store->tmp_fd < 0) {

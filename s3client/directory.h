@@ -53,6 +53,8 @@ enum err_code directory_upload_begin(struct store *store, const struct store_put
 enum err_code directory_upload_write(struct store_upload *upload, struct span bytes, struct err *err);
 enum err_code directory_upload_commit(struct store_upload *upload, struct store_object *ret, struct err *err);
 void directory_upload_abort(struct store_upload *upload);
+enum err_code directory_replace_meta(struct store *store, const struct store_put *put, const struct store_object *seen,
+                                     char **ret_version, struct err *err);
 
 /* ---- directory_list.c ---- */
 

@@ -21,6 +21,7 @@ static void free_store(struct store *base)
 	s3_abandon_done(&store->abandon);
 	free(store->bucket_path);
 	free(store->object_path);
+	store_done(base);
 	free(store);
 }
 
@@ -36,6 +37,7 @@ static const struct store_ops s3_ops = {
     .download_end = s3_download_end,
     .head = s3_head,
     .remove = s3_remove,
+    .replace_meta = s3_replace_meta,
     .list = s3_list,
     .sweep = s3_sweep,
 };
@@ -77,7 +79,7 @@ enum err_code store_open_s3(const struct s3_options *options, struct store **ret
 	if (code != ERR_OK)
 		return code;
 	struct s3_store *store = xcalloc(1, sizeof *store);
-	store->base.ops = &s3_ops;
+	store_init(&store->base, &s3_ops);
 	store->bucket = xstrdup(options->bucket);
 	store->sse = options->sse ? xstrdup(options->sse) : NULL;
 	store->part_bytes = options->part_bytes ? options->part_bytes : PART_BYTES_DEFAULT;

@@ -17,7 +17,7 @@ static enum err_code fail_gone(enum err_code code, struct err *err)
 enum err_code s3_multipart_open(struct s3_upload *upload, struct err *err)
 {
 	struct s3_put_headers headers;
-	s3_put_headers_init(&headers, upload);
+	s3_put_headers_init(&headers, upload->store, upload->put.content_type, upload->put.meta, upload->put.n_meta);
 	s3_put_headers_add(&headers, "x-amz-checksum-algorithm", "SHA256");
 	struct sigv4_pair query = {"uploads", ""};
 	struct s3_call call = {.operation = "CreateMultipartUpload",

@@ -16,16 +16,17 @@ void s3_put_headers_add(struct s3_put_headers *headers, const char *name, const 
 		headers->pairs[headers->n++] = (struct sigv4_pair){name, value};
 }
 
-void s3_put_headers_init(struct s3_put_headers *headers, const struct s3_upload *upload)
+void s3_put_headers_init(struct s3_put_headers *headers, const struct s3_store *store, const char *content_type,
+                         const struct store_meta *meta, size_t n_meta)
 {
 	*headers = (struct s3_put_headers){0};
-	s3_put_headers_add(headers, "content-type", upload->put.content_type);
-	if (upload->store->sse)
-		s3_put_headers_add(headers, "x-amz-server-side-encryption", upload->store->sse);
-	for (size_t i = 0; i < upload->put.n_meta; i++) {
-		char *name = xasprintf("x-amz-meta-%s", upload->put.meta[i].name);
+	s3_put_headers_add(headers, "content-type", content_type);
+	if (store->sse)
+		s3_put_headers_add(headers, "x-amz-server-side-encryption", store->sse);
+	for (size_t i = 0; i < n_meta; i++) {
+		char *name = xasprintf("x-amz-meta-%s", meta[i].name);
 		headers->names[headers->n_names++] = name;
-		s3_put_headers_add(headers, name, upload->put.meta[i].value);
+		s3_put_headers_add(headers, name, meta[i].value);
 	}
 }
 
@@ -107,7 +108,7 @@ static enum err_code put_object(struct s3_upload *upload, struct store_object *r
 	text_sha256(body, digest);
 	text_base64(span_of(digest, sizeof digest), &sha256);
 	struct s3_put_headers headers;
-	s3_put_headers_init(&headers, upload);
+	s3_put_headers_init(&headers, upload->store, upload->put.content_type, upload->put.meta, upload->put.n_meta);
 	s3_put_headers_add(&headers, "x-amz-checksum-sha256", buf_cstr(&sha256));
 	if (!upload->put.overwrite)
 		s3_put_headers_add(&headers, "if-none-match", "*");

@@ -51,7 +51,8 @@ struct s3_put_headers {
 	char *names[STORE_META_MAX];
 	size_t n_names;
 };
-void s3_put_headers_init(struct s3_put_headers *headers, const struct s3_upload *upload);
+void s3_put_headers_init(struct s3_put_headers *headers, const struct s3_store *store, const char *content_type,
+                         const struct store_meta *meta, size_t n_meta);
 void s3_put_headers_add(struct s3_put_headers *headers, const char *name, const char *value);
 void s3_put_headers_done(struct s3_put_headers *headers);
 

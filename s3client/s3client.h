@@ -158,6 +158,14 @@ must_check enum err_code store_head(struct store *store, const char *key, const 
 /* ERR_NOT_FOUND when there is no such object (directory), ERR_OK in both cases on S3. */
 must_check enum err_code store_remove(struct store *store, const char *key, const char *version_id, struct err *err);
 
+/* Gives an object other metadata, whole or not at all; its bytes and content type stay. `seen` is its head, and the
+ * object must still be that one: ERR_PRECONDITION when it has been replaced, ERR_NOT_FOUND when it is gone. No upload
+ * and no removal through this store comes in between. Fills *ret_version ("" without versions, the caller frees it): a
+ * bucket that keeps versions keeps the one before. ERR_EXHAUSTED: larger than S3 copies in one piece (5 GiB). */
+must_check enum err_code store_replace_meta(struct store *store, const char *key, const struct store_object *seen,
+                                            const struct store_meta *meta, size_t n_meta,
+                                            const struct store_cancel *cancel, char **ret_version, struct err *err);
+
 /* Removes what uploads left behind that were broken off more than 24 hours ago and never finished or aborted: by us,
  * as far as can be told (same identity, same kind of checksums). *ret_removed counts them. Once after start is enough.
  */

@@ -152,6 +152,27 @@ const char *store_object_meta(const struct store_object *object, const char *nam
 	return NULL;
 }
 
+void store_init(struct store *store, const struct store_ops *ops)
+{
+	store->ops = ops;
+	for (size_t i = 0; i < STORE_STRIPES; i++)
+		pthread_rwlock_init(&store->stripes[i], NULL);
+}
+
+void store_done(struct store *store)
+{
+	for (size_t i = 0; i < STORE_STRIPES; i++)
+		pthread_rwlock_destroy(&store->stripes[i]);
+}
+
+static pthread_rwlock_t *stripe_of(struct store *store, const char *key)
+{
+	uint32_t hash = 2166136261U; /* FNV-1a: whoever makes names meet makes one wait for another */
+	for (; *key; key++)
+		hash = (hash ^ (uint8_t)*key) * 16777619U;
+	return &store->stripes[hash % STORE_STRIPES];
+}
+
 /* ---- dispatch ---- */
 
 void store_free(struct store *store)
@@ -169,7 +190,11 @@ enum err_code store_upload_begin(struct store *store, const struct store_put *pu
                                  struct err *err)
 {
 	enum err_code code = check_put(put, err);
-	return code != ERR_OK ? code : store->ops->upload_begin(store, put, ret, err);
+	if (code == ERR_OK)
+		code = store->ops->upload_begin(store, put, ret, err);
+	if (code == ERR_OK)
+		(*ret)->stripe = stripe_of(store, put->key);
+	return code;
 }
 
 enum err_code store_upload_write(struct store_upload *upload, struct span bytes, struct err *err)
@@ -185,10 +210,13 @@ enum err_code store_upload_commit(struct store_upload *upload, struct store_obje
 	enum err_code code = upload->failed;
 	struct store_object object = {0};
 	struct err why = {0}; /* also of a failure that turned out to be none */
-	if (code != ERR_OK)
+	if (code != ERR_OK) {
 		err_set(&why, code, 0, "the upload has failed before");
-	else
+	} else {
+		pthread_rwlock_rdlock(upload->stripe);
 		code = upload->ops->upload_commit(upload, &object, &why);
+		pthread_rwlock_unlock(upload->stripe);
+	}
 	upload->ops->upload_abort(upload);
 	if (code == ERR_OK)
 		*ret = object;
@@ -236,7 +264,33 @@ enum err_code store_head(struct store *store, const char *key, const char *versi
 enum err_code store_remove(struct store *store, const char *key, const char *version_id, struct err *err)
 {
 	enum err_code code = check_key(key, err);
-	return code != ERR_OK ? code : store->ops->remove(store, key, version_or_null(version_id), err);
+	if (code != ERR_OK)
+		return code;
+	pthread_rwlock_t *stripe = stripe_of(store, key);
+	pthread_rwlock_rdlock(stripe);
+	code = store->ops->remove(store, key, version_or_null(version_id), err);
+	pthread_rwlock_unlock(stripe);
+	return code;
+}
+
+enum err_code store_replace_meta(struct store *store, const char *key, const struct store_object *seen,
+                                 const struct store_meta *meta, size_t n_meta, const struct store_cancel *cancel,
+                                 char **ret_version, struct err *err)
+{
+	const struct store_put put = {.key = key,
+	                              .content_type = seen->content_type,
+	                              .meta = meta,
+	                              .n_meta = n_meta,
+	                              .overwrite = true,
+	                              .cancel = cancel};
+	enum err_code code = check_put(&put, err);
+	if (code != ERR_OK)
+		return code;
+	pthread_rwlock_t *stripe = stripe_of(store, key);
+	pthread_rwlock_wrlock(stripe);
+	code = store->ops->replace_meta(store, &put, seen, ret_version, err);
+	pthread_rwlock_unlock(stripe);
+	return code;
 }
 
 enum err_code store_sweep(struct store *store, const struct store_cancel *cancel, unsigned *ret_removed,

@@ -3,6 +3,8 @@
 #ifndef TWOKEY_S3CLIENT_STORE_H
 #define TWOKEY_S3CLIENT_STORE_H
 
+#include <pthread.h>
+
 #include "s3client/s3client.h"
 
 #define STORE_KEY_MAX          1024
@@ -30,6 +32,9 @@ struct store_ops {
 	enum err_code (*head)(struct store *store, const char *key, const char *version_id, struct store_object *ret,
 	                      struct err *err);
 	enum err_code (*remove)(struct store *store, const char *key, const char *version_id, struct err *err);
+	/* `put` has the new metadata and the object's own content type; overwrite is meant. */
+	enum err_code (*replace_meta)(struct store *store, const struct store_put *put, const struct store_object *seen,
+	                              char **ret_version, struct err *err);
 	/* NULL: nothing can be left behind. */
 	enum err_code (*sweep)(struct store *store, const struct store_cancel *cancel, unsigned *ret_removed,
 	                       struct err *err);
@@ -38,11 +43,18 @@ struct store_ops {
 };
 
 /* First member of each kind's own structs. */
+#define STORE_STRIPES 64
 struct store {
 	const struct store_ops *ops;
+	/* By key: held for writing while an object's metadata is replaced, for reading by what changes objects. */
+	pthread_rwlock_t stripes[STORE_STRIPES];
 };
+void store_init(struct store *store, const struct store_ops *ops);
+void store_done(struct store *store);
+
 struct store_upload {
 	const struct store_ops *ops;
+	pthread_rwlock_t *stripe;
 	enum err_code failed; /* of an earlier write; ERR_OK: none */
 };
 struct store_download {

@@ -84,25 +84,47 @@ static enum err_code check_commitment(const struct secret *data_key, const struc
 	return ERR_OK;
 }
 
-enum err_code seal_open_begin(struct hsm_key *kek, const struct seal_context *context, const struct seal_header *header,
-                              uint64_t stored_size, uint64_t first, uint64_t length, struct opener **ret,
-                              struct err *err)
+/* The data key behind a header, checked; *aad is what it and the content are bound to. */
+static enum err_code open_header(struct hsm_key *kek, const struct seal_context *context,
+                                 const struct seal_header *header, struct buf *aad, struct secret **ret,
+                                 struct err *err)
 {
 	uint8_t object_id[SEAL_OBJECT_ID_BYTES];
 	if (strcmp(header->format, SEAL_FORMAT) != 0 || !text_unhex(header->object_id, object_id, sizeof object_id))
 		return err_set(err, ERR_CORRUPT, 0, "the object's header is not of its form");
 	if (strcmp(header->kek_id, hsm_key_id(kek)) != 0)
 		return err_set(err, ERR_NOT_FOUND, 0, "the data key was wrapped by another KEK, %.64s", header->kek_id);
-	autobuf struct buf aad = {0};
 	autosecret struct secret *data_key = NULL;
-	enum err_code code = seal_context_encode(context, object_id, &aad, err);
+	enum err_code code = seal_context_encode(context, object_id, aad, err);
 	if (code == ERR_OK)
-		code = unwrap(kek, buf_span(&aad), header, &data_key, err);
+		code = unwrap(kek, buf_span(aad), header, &data_key, err);
 	if (code == ERR_OK)
 		code = check_commitment(data_key, header, err);
 	if (code != ERR_OK)
 		return code;
-	struct secret *given = data_key;
+	*ret = data_key;
 	data_key = NULL;
-	return seal_opener_new(given, buf_span(&aad), stored_size, first, length, ret, err);
+	return ERR_OK;
+}
+
+enum err_code seal_open_begin(struct hsm_key *kek, const struct seal_context *context, const struct seal_header *header,
+                              uint64_t stored_size, uint64_t first, uint64_t length, struct opener **ret,
+                              struct err *err)
+{
+	autobuf struct buf aad = {0};
+	struct secret *data_key = NULL;
+	enum err_code code = open_header(kek, context, header, &aad, &data_key, err);
+	return code == ERR_OK ? seal_opener_new(data_key, buf_span(&aad), stored_size, first, length, ret, err) : code;
+}
+
+enum err_code seal_rewrap(struct hsm_key *from, struct hsm_key *to, const struct seal_context *context,
+                          const struct seal_header *header, struct seal_header *ret, struct err *err)
+{
+	autobuf struct buf aad = {0};
+	autosecret struct secret *data_key = NULL;
+	uint8_t object_id[SEAL_OBJECT_ID_BYTES];
+	enum err_code code = open_header(from, context, header, &aad, &data_key, err);
+	if (code == ERR_OK && !text_unhex(header->object_id, object_id, sizeof object_id))
+		code = err_set(err, ERR_CORRUPT, 0, "the object's header is not of its form");
+	return code == ERR_OK ? fill_header(to, buf_span(&aad), data_key, object_id, ret, err) : code;
 }

@@ -55,6 +55,11 @@ must_check enum err_code seal_object_id(struct hsm *hsm, uint8_t out[SEAL_OBJECT
 must_check enum err_code seal_begin(struct hsm *hsm, struct hsm_key *kek, const struct seal_context *context,
                                     const uint8_t object_id[SEAL_OBJECT_ID_BYTES], struct sealer **ret,
                                     struct seal_header *ret_header, struct err *err);
+/* Wraps an object's data key under another KEK: unwraps it in the token, checks the commitment, wraps it. Only
+ * `wrapped` and `kek_id` of the header change; the sealed bytes stay. ERR_NOT_FOUND: `from` is not the KEK that wrapped
+ * it; ERR_CORRUPT when anything does not hold. */
+must_check enum err_code seal_rewrap(struct hsm_key *from, struct hsm_key *to, const struct seal_context *context,
+                                     const struct seal_header *header, struct seal_header *ret, struct err *err);
 /* Appends sealed bytes to *out as segments fill. */
 must_check enum err_code seal_update(struct sealer *sealer, struct span plain, struct buf *out, struct err *err);
 /* Appends the last segment. */

@@ -77,6 +77,7 @@ static enum reason commit(struct request *request, const struct key_change *chan
 	record.decision = TWOKEY__V1__DECISION__DECISION_GRANTED;
 	record.gatekeeper = request->deployment->config->name;
 	key_change_record(change, &record);
+	record.detail = request->detail.text; /* what a forced change disregarded */
 	return restricting_change_key(request->deployment->restrictions, &record, &request->record, &request->detail);
 }
 

@@ -39,6 +39,7 @@ static enum err_code look_at(struct counting *counting, const char *key)
 	if (code == ERR_NOT_FOUND)
 		return ERR_OK;
 	if (code == ERR_OK) {
+		counting->count->versions |= object.version_id && object.version_id[0];
 		const char *kek_id = store_object_meta(&object, SEAL_META_KEK);
 		code = add(counting->count, kek_id && strlen(kek_id) <= 64 ? kek_id : "", counting->err);
 	}

@@ -13,6 +13,7 @@ struct key_count {
 		uint64_t objects;
 	} keks[KEY_COUNT_KEKS];
 	size_t n_keks;
+	bool versions; /* the bucket keeps versions, of which only the newest are counted */
 };
 
 /* Lists the bucket and reads the head of every object; older versions are not looked at. Calls back now and then with

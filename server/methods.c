@@ -51,6 +51,7 @@ static const struct method {
     {METHOD_KEY_COUNT, svc_key_count, EVENT(KEY), UNARY_MAX, STREAM, GATEKEEPER, LOOK},
     {METHOD_KEY_USE, svc_key_use, EVENT(KEY), UNARY_MAX, STREAM, BOTH, CHANGE},
     {METHOD_KEY_RETIRE, svc_key_retire, EVENT(KEY), UNARY_MAX, STREAM, BOTH, CHANGE},
+    {METHOD_KEY_REWRAP, svc_key_rewrap, EVENT(REWRAP), UNARY_MAX, STREAM, GATEKEEPER, CHANGE},
 };
 
 #define N_METHODS (sizeof methods / sizeof methods[0])

@@ -33,6 +33,7 @@
 #define METHOD_KEY_COUNT  "/twokey.v1.Key/Count"
 #define METHOD_KEY_USE    "/twokey.v1.Key/Use"
 #define METHOD_KEY_RETIRE "/twokey.v1.Key/Retire"
+#define METHOD_KEY_REWRAP "/twokey.v1.Key/Rewrap"
 
 #define METHODS_MAX 32
 
@@ -59,6 +60,7 @@ void svc_key_list(struct request *request);
 void svc_key_count(struct request *request);
 void svc_key_use(struct request *request);
 void svc_key_retire(struct request *request);
+void svc_key_rewrap(struct request *request);
 
 /* Fills the table for this deployment's role, ended by a NULL path. */
 void methods_table(struct deployment *deployment, struct rpc_method table[METHODS_MAX]);

@@ -199,7 +199,8 @@ static bool tell_retiring(const struct key_count *count, void *user)
 	return request_send(request, &response.base, &request->detail) == ERR_OK;
 }
 
-static enum reason check_objects(struct request *request, const struct key_change *change, struct key_count *count)
+static enum reason check_objects(struct request *request, const struct key_change *change, bool force,
+                                 struct key_count *count)
 {
 	const struct bucket *bucket = deployment_bucket(request->deployment, change->bucket);
 	const struct store_cancel cancel = cancel_of(request);
@@ -207,11 +208,15 @@ static enum reason check_objects(struct request *request, const struct key_chang
 	if (code != ERR_OK)
 		return request_reason_of(request, code);
 	uint64_t needed = key_count_of(count, hsm_key_id(change->view.key));
-	if (needed == 0)
+	if (needed == 0 && !count->versions)
 		return REASON_NONE;
-	err_set(&request->detail, ERR_PRECONDITION, 0, "%llu of %llu objects are sealed under %s",
-	        (unsigned long long)needed, (unsigned long long)count->objects, change->view.label);
-	return REASON_KEY_NEEDED;
+	if (needed > 0)
+		err_set(&request->detail, ERR_PRECONDITION, 0, "%llu of %llu objects are sealed under %s",
+		        (unsigned long long)needed, (unsigned long long)count->objects, change->view.label);
+	else
+		err_set(&request->detail, ERR_PRECONDITION, 0,
+		        "the bucket keeps versions, and older ones may be sealed under %s", change->view.label);
+	return force ? REASON_NONE : REASON_KEY_NEEDED;
 }
 
 static void retire(struct request *request, const Twokey__V1__RetireKeyRequest *asked)
@@ -226,7 +231,7 @@ static void retire(struct request *request, const Twokey__V1__RetireKeyRequest *
 	if (reason == REASON_NONE)
 		reason = key_change_may_retire(request, &change);
 	if (reason == REASON_NONE && change.role == TWOKEY__V1__KEY_ROLE__KEY_ROLE_KEK)
-		reason = check_objects(request, &change, &count);
+		reason = check_objects(request, &change, asked->force, &count);
 	if (reason == REASON_NONE)
 		reason = key_change_retire(request, &change);
 	if (reason != REASON_NONE) {

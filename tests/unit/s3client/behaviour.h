@@ -502,4 +502,40 @@ static inline void behave_early_end(struct store *store)
 	free(bytes);
 }
 
+/* Other metadata, the same bytes; only while it is the object that was seen. */
+static inline void behave_replace_meta(struct store *store)
+{
+	size_t len = 6 * MIB;
+	uint8_t *bytes = pattern(len);
+	struct err err = {0};
+	const struct store_meta before[] = {{"a", "1"}, {"b", "2"}}, after[] = {{"a", "3"}, {"b", "2"}};
+	struct store_put put = {
+	    .key = "meta/\xc3\xa4 +&?", .content_type = "text/plain", .meta = before, .n_meta = 2, .overwrite = true};
+	struct store_object seen = {0}, now = {0};
+	char *version = NULL;
+	assert_ok(put_with(store, &put, bytes, len, &now, &err), err);
+	store_object_done(&now);
+	assert_ok(store_head(store, put.key, NULL, &seen, &err), err);
+	assert_ok(store_replace_meta(store, put.key, &seen, after, 2, NULL, &version, &err), err);
+	free(version);
+	assert_ok(store_head(store, put.key, NULL, &now, &err), err);
+	assert_string_equal(store_object_meta(&now, "a"), "3");
+	assert_string_equal(store_object_meta(&now, "b"), "2");
+	assert_string_equal(now.content_type, "text/plain");
+	assert_int_equal(now.size, len);
+	store_object_done(&now);
+	expect_content(store, put.key, span_of(bytes, len));
+	free(bytes);
+
+	put_text(store, put.key, "another");
+	assert_err(store_replace_meta(store, put.key, &seen, after, 2, NULL, &version, &err), ERR_PRECONDITION);
+	expect_content(store, put.key, span_str("another"));
+	assert_ok(store_remove(store, put.key, NULL, &err), err);
+	assert_err(store_replace_meta(store, put.key, &seen, after, 2, NULL, &version, &err), ERR_NOT_FOUND);
+	expect_missing(store, put.key);
+	const struct store_meta bad = {"A", "not a name"};
+	assert_err(store_replace_meta(store, put.key, &seen, &bad, 1, NULL, &version, &err), ERR_INVALID);
+	store_object_done(&seen);
+}
+
 #endif

@@ -139,6 +139,12 @@ static void test_threads_apart(void **state)
 	behave_threads_apart(store);
 }
 
+static void test_replace_meta(void **state)
+{
+	(void)state;
+	behave_replace_meta(store);
+}
+
 static void test_early_end(void **state)
 {
 	(void)state;
@@ -377,6 +383,7 @@ HARNESS_MAIN(NULL, NULL, cmocka_unit_test_setup_teardown(test_put_get_head, setu
              cmocka_unit_test_setup_teardown(test_one_winner, setup, teardown),
              cmocka_unit_test_setup_teardown(test_threads_apart, setup, teardown),
              cmocka_unit_test_setup_teardown(test_early_end, setup, teardown),
+             cmocka_unit_test_setup_teardown(test_replace_meta, setup, teardown),
              cmocka_unit_test_setup_teardown(test_hostile_keys, setup, teardown),
              cmocka_unit_test_setup_teardown(test_object_and_folder_of_one_name, setup, teardown),
              cmocka_unit_test_setup_teardown(test_order_is_that_of_the_bytes, setup, teardown),

@@ -122,6 +122,12 @@ static void test_threads_apart(void **state)
 	behave_threads_apart(store);
 }
 
+static void test_replace_meta(void **state)
+{
+	(void)state;
+	behave_replace_meta(store);
+}
+
 static void test_early_end(void **state)
 {
 	(void)state;
@@ -428,7 +434,7 @@ static void test_connections_are_kept(void **state)
 HARNESS_MAIN(NULL, NULL, CASE(test_put_get_head), CASE(test_sizes), CASE(test_many_parts), CASE(test_ranges),
              CASE(test_overwrite), CASE(test_missing_and_remove), CASE(test_abort), CASE(test_cancel),
              CASE(test_list_order), CASE(test_list_beyond_a_page), CASE(test_race_to_create), CASE(test_threads_apart),
-             CASE(test_early_end), CASE(test_hostile_keys),
+             CASE(test_early_end), CASE(test_replace_meta), CASE(test_hostile_keys),
              CASE(test_keys_that_the_server_cannot_hold_are_signed_right), CASE(test_longest_key), CASE(test_check),
              CASE(test_wrong_credentials_are_denied), CASE(test_wrong_region_is_corrected),
              CASE(test_wrong_bucket_is_named), CASE(test_stale_uploads_are_swept), CASE(test_wrong_clock_is_corrected),

@@ -207,6 +207,39 @@ static void test_other_kek(void **state)
 	assert_int_equal(out.len, 0);
 }
 
+static void test_rewrap(void **state)
+{
+	(void)state;
+	struct seal_header header, next;
+	autobuf struct buf sealed = {0}, out = {0};
+	seal_object(span_str("content"), &header, &sealed);
+	assert_ok(seal_rewrap(kek, other_kek, &context, &header, &next, &err), err);
+	assert_string_equal(next.kek_id, hsm_key_id(other_kek));
+	assert_string_equal(next.object_id, header.object_id);
+	assert_string_equal(next.commitment, header.commitment);
+	assert_string_not_equal(next.wrapped, header.wrapped);
+	assert_int_equal(open_object(other_kek, &context, &next, buf_span(&sealed), &out), ERR_OK);
+	assert_string_equal(buf_cstr(&out), "content");
+	assert_int_equal(open_object(kek, &context, &next, buf_span(&sealed), &out), ERR_NOT_FOUND);
+}
+
+static void test_rewrap_refused(void **state)
+{
+	(void)state;
+	struct seal_header header, next, bad;
+	autobuf struct buf sealed = {0};
+	seal_object(span_str("content"), &header, &sealed);
+	const struct seal_context elsewhere = {context.gatekeeper, context.bucket, "elsewhere"};
+	assert_err(seal_rewrap(other_kek, kek, &context, &header, &next, &err), ERR_NOT_FOUND);
+	assert_err(seal_rewrap(kek, other_kek, &elsewhere, &header, &next, &err), ERR_CORRUPT);
+	bad = header;
+	bad.commitment[0] = bad.commitment[0] == '0' ? '1' : '0';
+	assert_err(seal_rewrap(kek, other_kek, &context, &bad, &next, &err), ERR_CORRUPT);
+	bad = header;
+	bad.object_id[0] = 'x';
+	assert_err(seal_rewrap(kek, other_kek, &context, &bad, &next, &err), ERR_CORRUPT);
+}
+
 static void test_header_tampered(void **state)
 {
 	(void)state;
@@ -339,7 +372,7 @@ static void test_header_of_bad_form(void **state)
 HARNESS_MAIN(setup, teardown, cmocka_unit_test(test_round_trip), cmocka_unit_test(test_range),
              cmocka_unit_test(test_nothing_repeats), cmocka_unit_test(test_opens_by_the_book),
              cmocka_unit_test(test_bound_to_its_place), cmocka_unit_test(test_contexts_refused),
-             cmocka_unit_test(test_longest_context), cmocka_unit_test(test_other_kek),
-             cmocka_unit_test(test_header_tampered), cmocka_unit_test(test_header_of_another_object),
-             cmocka_unit_test(test_wrong_key_kind), cmocka_unit_test(test_header_read),
-             cmocka_unit_test(test_header_of_bad_form))
+             cmocka_unit_test(test_longest_context), cmocka_unit_test(test_other_kek), cmocka_unit_test(test_rewrap),
+             cmocka_unit_test(test_rewrap_refused), cmocka_unit_test(test_header_tampered),
+             cmocka_unit_test(test_header_of_another_object), cmocka_unit_test(test_wrong_key_kind),
+             cmocka_unit_test(test_header_read), cmocka_unit_test(test_header_of_bad_form))

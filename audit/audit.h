@@ -22,6 +22,9 @@ struct audit_postgresql {
 	const char *schema;        /* NULL: "twokey" */
 };
 
+/* Can it be understood? Connects to nothing. ERR_INVALID says what is wrong. */
+must_check enum err_code audit_postgresql_check(const struct audit_postgresql *postgresql, struct err *err);
+
 struct audit_options {
 	const char *directory; /* made (0700) when missing; locked against a second process */
 	struct audit_postgresql postgresql;
@@ -117,7 +120,8 @@ must_check enum err_code audit_replay(struct audit *audit, Twokey__V1__Event eve
                                       bool (*each)(uint64_t index, struct span record, void *user), void *user,
                                       struct err *err);
 
-/* Records with the decision GRANTED and the event RESTRICTION or KEY change the state that decisions are made on. */
+/* Records with the decision GRANTED and the event RESTRICTION or KEY (with an action) change the state that decisions
+ * are made on. */
 struct audit_state {
 	struct audit_position end; /* of what is known to be durable */
 	uint64_t changed;          /* no record from this index on, and before `end`, changes the state */

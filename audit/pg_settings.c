@@ -151,6 +151,15 @@ enum err_code audit_pg_settings_init(const struct audit_postgresql *options, uns
 	return code;
 }
 
+enum err_code audit_postgresql_check(const struct audit_postgresql *postgresql, struct err *err)
+{
+	struct audit_pg_settings settings;
+	enum err_code code = audit_pg_settings_init(postgresql, AUDIT_COMMIT_TIMEOUT_MS, &settings, err);
+	if (code == ERR_OK)
+		audit_pg_settings_done(&settings);
+	return code;
+}
+
 void audit_pg_settings_done(struct audit_pg_settings *settings)
 {
 	for (int i = 0; i < settings->n; i++)

@@ -88,7 +88,8 @@ bool audit_record_grants(const Twokey__V1__Record *record)
 bool audit_record_changes_state(const Twokey__V1__Record *record)
 {
 	return record->decision == TWOKEY__V1__DECISION__DECISION_GRANTED &&
-	       (record->event == TWOKEY__V1__EVENT__EVENT_RESTRICTION || record->event == TWOKEY__V1__EVENT__EVENT_KEY);
+	       (record->event == TWOKEY__V1__EVENT__EVENT_RESTRICTION ||
+	        (record->event == TWOKEY__V1__EVENT__EVENT_KEY && record->key_action));
 }
 
 /* What is in memory and what a restart would rebuild must be the same. */

@@ -40,9 +40,24 @@ static const struct yaml_field token_fields[] = {
     IN(token, timeout_ms, YAML_UINT, .min = 100, .max = 60000),
     {0}};
 static const struct yaml_field keys_fields[] = {IN(keys, transaction, YAML_STRING), IN(keys, audit, YAML_STRING), {0}};
+#define PG(member, ...)                                                                                                \
+	{                                                                                                                  \
+		.name = #member, .kind = YAML_STRING,                                                                          \
+		.offset = offsetof(struct config, ledger.postgresql.member) - offsetof(struct config, ledger.postgresql),      \
+		__VA_ARGS__                                                                                                    \
+	}
+static const struct yaml_field postgresql_fields[] = {
+    PG(connection, .required = true, .hint = "as libpq takes it: host=db.example.org dbname=twokey user=twokey"),
+    PG(password_file, .hint = "path of a file that nobody else may read"),
+    PG(ca_file, .hint = "path of a PEM file"),
+    PG(schema),
+    {0}};
+static const struct yaml_type postgresql_type = {.size = sizeof((struct config *)NULL)->ledger.postgresql,
+                                                 .fields = postgresql_fields};
 static const struct yaml_field ledger_fields[] = {
     IN(ledger, directory, YAML_STRING, .required = true, .hint = "path of a folder"),
     IN(ledger, segment_size, YAML_UINT, .min = 1 << 20, .max = 1 << 30),
+    IN(ledger, postgresql, YAML_MAP, .item = &postgresql_type),
     {0}};
 static const struct yaml_field lifetime_fields[] = {
     {.name = "default",
@@ -139,6 +154,8 @@ static void fill_defaults(struct config *config)
 	for (size_t i = 0; i < config->tls.revocation_lists.n; i++)
 		config_resolve(config, &config->tls.revocation_lists.items[i]);
 	config_resolve(config, &config->ledger.directory);
+	config_resolve(config, &config->ledger.postgresql.password_file);
+	config_resolve(config, &config->ledger.postgresql.ca_file);
 	config_resolve(config, &config->rules);
 	config_resolve(config, &config->countries_database);
 	if (strncmp(config->token.pin_source, "file:", 5) == 0) {
@@ -174,9 +191,18 @@ static enum err_code check_proxies(struct config *config, struct err *err)
 	return ERR_OK;
 }
 
+static enum err_code check_ledger(const struct config *config, struct err *err)
+{
+	const struct audit_postgresql postgresql = config_postgresql(config);
+	struct err wrong;
+	if (!postgresql.connection || audit_postgresql_check(&postgresql, &wrong) == ERR_OK)
+		return ERR_OK;
+	return config_wrong(config, NULL, err, "`ledger.postgresql`: ", wrong.text);
+}
+
 static enum err_code check(struct config *config, struct err *err)
 {
-	if (check_proxies(config, err) != ERR_OK)
+	if (check_proxies(config, err) != ERR_OK || check_ledger(config, err) != ERR_OK)
 		return ERR_INVALID;
 	if (strlen(config->name) > 256 || !config->name[0])
 		return config_wrong(config, NULL, err, "`name` is 1 to 256 bytes", "");
@@ -244,6 +270,16 @@ void config_done(struct config *config)
 	free(config->proxies);
 	yaml_free(&config_type, config);
 	*config = (struct config){0};
+}
+
+struct audit_postgresql config_postgresql(const struct config *config)
+{
+	return (struct audit_postgresql){
+	    .connection = config->ledger.postgresql.connection,
+	    .password_file = config->ledger.postgresql.password_file,
+	    .ca_file = config->ledger.postgresql.ca_file,
+	    .schema = config->ledger.postgresql.schema,
+	};
 }
 
 struct hsm_options config_hsm_options(const struct config *config)

@@ -2,6 +2,7 @@
 #ifndef TWOKEY_SERVER_CONFIG_H
 #define TWOKEY_SERVER_CONFIG_H
 
+#include "audit/audit.h"
 #include "common/err.h"
 #include "common/ip.h"
 #include "common/log.h"
@@ -94,6 +95,9 @@ struct config {
 	struct {
 		char *directory;
 		uint64_t segment_size;
+		struct {
+			char *connection, *password_file, *ca_file, *schema;
+		} postgresql;
 	} ledger;
 	struct {
 		uint64_t standard, max; /* seconds */
@@ -120,6 +124,8 @@ void config_done(struct config *config);
 
 /* Is tls.key the URI of a key in the token? */
 bool config_tls_in_token(const struct config *config);
+/* The configured shared ledger (connection NULL: none); borrows from the config. */
+struct audit_postgresql config_postgresql(const struct config *config);
 /* How to open the configured token; borrows from the config. */
 struct hsm_options config_hsm_options(const struct config *config);
 

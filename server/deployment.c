@@ -64,6 +64,7 @@ enum err_code deployment_open_ledger(struct deployment *deployment, struct err *
 	const struct audit_options options = {
 	    .directory = deployment->config->ledger.directory,
 	    .segment_bytes = deployment->config->ledger.segment_size,
+	    .postgresql = config_postgresql(deployment->config),
 	    .clock = deployment->clock,
 	};
 	enum err_code code = audit_open(&options, &deployment->audit, err);

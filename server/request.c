@@ -11,7 +11,8 @@
 /* Unpacked requests take at most this many bytes of memory; every unary request is at most 64 KiB on the wire. */
 #define UNPACK_BUDGET ((size_t)4 << 20)
 /* An expiry comes without a change. */
-#define LOOK_AGAIN_US 250000
+#define LOOK_AGAIN_US  250000
+#define GRANT_ATTEMPTS 16
 /* No vendor's field is longer in a record than the transaction allows; longer user agents are left out. */
 #define USER_AGENT_MAX 256
 
@@ -218,30 +219,21 @@ enum reason request_restricted(struct request *request)
 	    .now_ms = request_now_ms(request),
 	};
 	request->looked_us = clock_monotonic_us();
-	return restricting_check(request->deployment->restrictions, &question, &request->restrictions_seen);
+	return restricting_check(request->deployment->restrictions, &question, &request->restrictions);
 }
 
 bool request_cut(struct request *request)
 {
-	if (request->cut == REASON_NONE &&
-	    (restricting_moved(request->deployment->restrictions, request->restrictions_seen) ||
-	     clock_monotonic_us() - request->looked_us >= LOOK_AGAIN_US))
+	if (request->cut == REASON_NONE && (restricting_moved(request->deployment->restrictions, &request->restrictions) ||
+	                                    clock_monotonic_us() - request->looked_us >= LOOK_AGAIN_US))
 		request->cut = request_restricted(request);
 	if (request->cut == REASON_NONE)
 		request->cut = caller_look_again(request);
 	return request->cut != REASON_NONE;
 }
 
-/* A look at the restrictions, unless nothing has changed since the last one. */
-static enum reason look_again(struct request *request)
-{
-	return restricting_moved(request->deployment->restrictions, request->restrictions_seen)
-	           ? request_restricted(request)
-	           : REASON_NONE;
-}
-
 /* LEDGER_UNAVAILABLE: the call has been finished, since nothing can be recorded. */
-static enum reason commit_grant(struct request *request, enum request_grant_mode mode)
+static enum reason commit_grant(struct request *request, enum request_grant_mode mode, uint64_t known, bool *ret_stale)
 {
 	Twokey__V1__Record record;
 	struct record_times times;
@@ -254,13 +246,13 @@ static enum reason commit_grant(struct request *request, enum request_grant_mode
 		use = request_use(request, mode == REQUEST_SPEND);
 	struct audit_commit commit;
 	struct err err;
-	if (audit_commit(request->deployment->audit, &record, mode == REQUEST_NO_USE ? NULL : &use, &commit, &err) !=
-	    ERR_OK) {
+	if (audit_commit_known(request->deployment->audit, &record, mode == REQUEST_NO_USE ? NULL : &use, known, ret_stale,
+	                       &commit, &err) != ERR_OK) {
 		log_event(LOG_ERROR, "a grant could not be recorded", "error", err.text, NULL);
 		finish(request, REASON_LEDGER_UNAVAILABLE, NULL);
 		return REASON_LEDGER_UNAVAILABLE;
 	}
-	if (commit.refusal == REASON_NONE)
+	if (commit.refusal == REASON_NONE && !*ret_stale)
 		request->record = commit.index;
 	return commit.refusal;
 }
@@ -269,21 +261,24 @@ static enum reason commit_grant(struct request *request, enum request_grant_mode
 static enum reason commit_unrestricted(struct request *request, enum request_grant_mode mode)
 {
 	struct restricting *restrictions = request->deployment->restrictions;
-	unsigned entered = restricting_enter(restrictions);
-	enum reason reason = look_again(request);
-	if (reason == REASON_NONE)
-		reason = commit_grant(request, mode);
-	if (reason == REASON_NONE) {
-		restricting_await(restrictions);
-		reason = look_again(request);
+	bool stale = restricting_moved(restrictions, &request->restrictions);
+	enum reason reason = stale ? request_restricted(request) : REASON_NONE;
+	for (int i = 0; reason == REASON_NONE && i < GRANT_ATTEMPTS; i++) {
+		reason = commit_grant(request, mode, request->restrictions.known, &stale);
+		if (reason != REASON_NONE || !stale)
+			return reason;
+		reason = restricting_catch_up(restrictions);
+		if (reason == REASON_NONE)
+			reason = request_restricted(request);
 	}
-	restricting_leave(restrictions, entered);
-	return reason;
+	return reason == REASON_NONE ? REASON_LEDGER_UNAVAILABLE : reason;
 }
 
 bool request_grant(struct request *request, enum request_grant_mode mode)
 {
-	enum reason reason = request->transaction ? commit_unrestricted(request, mode) : commit_grant(request, mode);
+	bool stale;
+	enum reason reason =
+	    request->transaction ? commit_unrestricted(request, mode) : commit_grant(request, mode, UINT64_MAX, &stale);
 	if (reason != REASON_NONE && !request->finished)
 		request_refuse(request, reason);
 	return reason == REASON_NONE;

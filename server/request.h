@@ -32,10 +32,10 @@ struct request {
 	const struct bucket *bucket;
 	struct policy_limit vendor_key_limit, user_limit; /* of the rules that decided */
 
-	unsigned trust_seen;        /* the generation of the trust that the certificate was verified by */
-	uint64_t restrictions_seen; /* for restricting_moved */
-	enum reason cut;            /* a restriction has stopped what had been granted */
-	bool tell_detail;           /* the caller operates this deployment: a refusal says `detail` too */
+	unsigned trust_seen;                  /* the generation of the trust that the certificate was verified by */
+	struct restricting_view restrictions; /* what was last looked at */
+	enum reason cut;                      /* a restriction has stopped what had been granted */
+	bool tell_detail;                     /* the caller operates this deployment: a refusal says `detail` too */
 
 	const uint8_t *object_id; /* 16 bytes: what a Store is going to put there; NULL: none */
 	uint64_t record;          /* of the decision; valid once granted */

@@ -5,27 +5,32 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "server/restriction_record.h"
 #include "server/restriction_snapshot.h"
 
 /* A start reads at most about so many records behind the last snapshot: a fraction of a second. */
 #define SNAPSHOT_RECORDS 100000
-#define PAUSE_NS         100000
+#define FOLLOW_MS        100
+#define ATTEMPTS_MAX     16
 
 struct restricting {
 	struct restricting_options options;
 	struct restrictions *state;
-	pthread_mutex_t changing; /* one change at a time; held while it is written */
-	_Atomic(bool) announced;  /* a change is being written; false again under `waiting` */
-	pthread_mutex_t waiting;
-	pthread_cond_t written;      /* no longer announced */
-	_Atomic(unsigned) phase;     /* grows with every change that has been applied */
-	_Atomic(unsigned) inside[2]; /* grants being committed, by the phase they entered in */
-	_Atomic(bool) unknown;       /* the outcome of one is not known */
-	struct audit_position read;  /* under `changing`: what the state is known to be derived from */
-	uint64_t snapshot;           /* "": records at the last snapshot */
-	bool told;                   /* the log was told that snapshots fail */
+	pthread_mutex_t changing;   /* one change at a time; held while it is written, and while others' are read */
+	_Atomic(bool) unknown;      /* the outcome of one is not known */
+	struct audit_position read; /* under `changing`: behind it may be changes that are not applied yet */
+	_Atomic(uint64_t) known;    /* every change before this record has been applied; grows under `changing` */
+	uint64_t snapshot;          /* "": records at the last snapshot */
+	bool told;                  /* the log was told that snapshots fail */
+
+	/* Of a shared ledger. */
+	pthread_t follower;
+	bool follower_runs, stopping; /* stopping: under `changing` */
+	pthread_cond_t stop;
+	bool blind_told;           /* the follower's: the log was told that it cannot read */
+	_Atomic(int64_t) blind_us; /* from then on nothing is known; INT64_MAX: never */
 };
 
 static bool apply_record(uint64_t index, struct span bytes, void *user)
@@ -38,24 +43,54 @@ static bool apply_record(uint64_t index, struct span bytes, void *user)
 		restrictions_apply(restricting->state, &change);
 	}
 	if (record) {
+		/* Another gatekeeper may have made it, in the token that they share. What cannot be found now is found later.
+		 */
+		if (restricting->follower_runs && record->event == TWOKEY__V1__EVENT__EVENT_KEY &&
+		    keys_look(restricting->options.keys, NULL) != ERR_OK)
+			log_event(LOG_WARN, "keys that another gatekeeper changed could not be looked for", NULL);
 		keys_apply(restricting->options.keys, record);
 		twokey__v1__record__free_unpacked(record, NULL);
 	}
 	return true;
 }
 
+/* Not a second time: what came after it has been applied, too. */
 static bool apply_if_ours(uint64_t index, struct span bytes, void *user)
 {
+	const struct restricting *restricting = (const struct restricting *)user;
 	Twokey__V1__Event event = audit_event(bytes);
+	if (index < atomic_load(&restricting->known))
+		return true;
 	return (event != TWOKEY__V1__EVENT__EVENT_RESTRICTION && event != TWOKEY__V1__EVENT__EVENT_KEY) ||
 	       apply_record(index, bytes, user);
+}
+
+static void know(struct restricting *restricting, uint64_t known)
+{
+	if (known > atomic_load(&restricting->known))
+		atomic_store(&restricting->known, known);
 }
 
 /* Applies what the record has beyond what has been read. */
 static enum err_code read_on(struct restricting *restricting, struct err *err)
 {
-	return audit_replay(restricting->options.audit, TWOKEY__V1__EVENT__EVENT_UNSPECIFIED, &restricting->read,
-	                    apply_if_ours, restricting, err);
+	enum err_code code = audit_replay(restricting->options.audit, TWOKEY__V1__EVENT__EVENT_UNSPECIFIED,
+	                                  &restricting->read, apply_if_ours, restricting, err);
+	if (code == ERR_OK)
+		know(restricting, restricting->read.next);
+	return code;
+}
+
+/* The same, without reading when there is nothing to find. */
+static enum err_code catch_up_locked(struct restricting *restricting, struct err *err)
+{
+	struct audit_state state;
+	audit_state(restricting->options.audit, &state);
+	if (state.changed > atomic_load(&restricting->known))
+		return read_on(restricting, err);
+	restricting->read = state.end;
+	know(restricting, state.end.next);
+	return ERR_OK;
 }
 
 static void write_snapshot(struct restricting *restricting)
@@ -63,12 +98,11 @@ static void write_snapshot(struct restricting *restricting)
 	autobuf struct buf body = {0};
 	struct audit_position position;
 	struct err err = {0};
-	/* No change is under way, so the state is that of the log's end. */
+	/* No change of ours is under way, so the state is that of the end that was read to. */
 	pthread_mutex_lock(&restricting->changing);
-	audit_position(restricting->options.audit, &position);
-	bool known = !atomic_load(&restricting->unknown);
+	bool known = !atomic_load(&restricting->unknown) && catch_up_locked(restricting, &err) == ERR_OK;
 	if (known) {
-		restricting->read = position;
+		position = restricting->read;
 		restricting->snapshot = position.next;
 		restriction_snapshot_body(restricting->state, restricting->options.keys, &position, &body);
 	}
@@ -88,6 +122,7 @@ static void start_over(struct restricting *restricting)
 	restricting->state = restrictions_new();
 	keys_forget(restricting->options.keys);
 	restricting->read = (struct audit_position){0};
+	atomic_store(&restricting->known, 0);
 }
 
 /* A snapshot that does not count is no reason not to start: the log has everything. */
@@ -100,6 +135,7 @@ static void begin_from_snapshot(struct restricting *restricting)
 	audit_position(restricting->options.audit, &end);
 	if (code == ERR_OK && restricting->read.next <= end.next) {
 		restricting->snapshot = restricting->read.next;
+		know(restricting, restricting->read.next);
 		return;
 	}
 	if (code != ERR_NOT_FOUND)
@@ -127,10 +163,55 @@ static enum err_code derive(struct restricting *restricting, struct err *err)
 static void restricting_free(struct restricting *restricting)
 {
 	restrictions_free(restricting->state);
-	pthread_cond_destroy(&restricting->written);
-	pthread_mutex_destroy(&restricting->waiting);
+	pthread_cond_destroy(&restricting->stop);
 	pthread_mutex_destroy(&restricting->changing);
 	free(restricting);
+}
+
+/* Sees what others have recorded, and whether the ledger can be seen at all. */
+static void *follow(void *user)
+{
+	struct restricting *restricting = (struct restricting *)user;
+	pthread_mutex_lock(&restricting->changing);
+	while (!restricting->stopping) {
+		struct audit_state state;
+		struct err err = {0};
+		audit_state(restricting->options.audit, &state);
+		bool failed = catch_up_locked(restricting, &err) != ERR_OK;
+		if (!failed)
+			atomic_store(&restricting->blind_us, state.looked_us + (int64_t)RESTRICTING_BLIND_MS * 1000);
+		else if (!restricting->blind_told)
+			log_event(LOG_ERROR, "what others have recorded cannot be read", "error", err.text, NULL);
+		restricting->blind_told = failed;
+		struct timespec at;
+		clock_gettime(CLOCK_REALTIME, &at);
+		at.tv_nsec += FOLLOW_MS * 1000000L;
+		at.tv_sec += at.tv_nsec / 1000000000;
+		at.tv_nsec %= 1000000000;
+		pthread_cond_timedwait(&restricting->stop, &restricting->changing, &at);
+	}
+	pthread_mutex_unlock(&restricting->changing);
+	return NULL;
+}
+
+static enum err_code start_following(struct restricting *restricting, struct err *err)
+{
+	atomic_store(&restricting->blind_us, INT64_MAX);
+	if (!audit_shared(restricting->options.audit))
+		return ERR_OK;
+	int rc = pthread_create(&restricting->follower, NULL, follow, restricting);
+	restricting->follower_runs = rc == 0;
+	return rc == 0 ? ERR_OK : err_set(err, ERR_UNAVAILABLE, rc, "starting a thread: %s", strerror(rc));
+}
+
+static void stop_following(struct restricting *restricting)
+{
+	pthread_mutex_lock(&restricting->changing);
+	restricting->stopping = true;
+	pthread_cond_broadcast(&restricting->stop);
+	pthread_mutex_unlock(&restricting->changing);
+	if (restricting->follower_runs)
+		pthread_join(restricting->follower, NULL);
 }
 
 enum err_code restricting_open(const struct restricting_options *options, struct restricting **ret, struct err *err)
@@ -139,9 +220,10 @@ enum err_code restricting_open(const struct restricting_options *options, struct
 	restricting->options = *options;
 	restricting->state = restrictions_new();
 	pthread_mutex_init(&restricting->changing, NULL);
-	pthread_mutex_init(&restricting->waiting, NULL);
-	pthread_cond_init(&restricting->written, NULL);
+	pthread_cond_init(&restricting->stop, NULL);
 	enum err_code code = derive(restricting, err);
+	if (code == ERR_OK)
+		code = start_following(restricting, err);
 	if (code != ERR_OK) {
 		restricting_free(restricting);
 		return code;
@@ -154,6 +236,7 @@ void restricting_close(struct restricting *restricting)
 {
 	if (!restricting)
 		return;
+	stop_following(restricting);
 	write_snapshot(restricting);
 	restricting_free(restricting);
 }
@@ -165,65 +248,37 @@ struct restrictions *restricting_state(struct restricting *restricting)
 
 /* ---- decisions ---- */
 
-enum reason restricting_check(struct restricting *restricting, const struct restriction_question *question,
-                              uint64_t *ret_seen)
+static bool is_unknown(const struct restricting *restricting)
 {
-	*ret_seen = restrictions_generation(restricting->state);
-	if (atomic_load(&restricting->unknown))
+	int64_t blind_us = atomic_load(&restricting->blind_us);
+	return atomic_load(&restricting->unknown) || (blind_us != INT64_MAX && clock_monotonic_us() > blind_us);
+}
+
+/* What is known is asked before the state: changes that come in between are looked at once too often. */
+enum reason restricting_check(struct restricting *restricting, const struct restriction_question *question,
+                              struct restricting_view *ret)
+{
+	ret->known = atomic_load(&restricting->known);
+	ret->generation = restrictions_generation(restricting->state);
+	if (is_unknown(restricting))
 		return REASON_LEDGER_UNAVAILABLE;
 	return restrictions_check(restricting->state, question);
 }
 
-bool restricting_moved(const struct restricting *restricting, uint64_t seen)
+bool restricting_moved(const struct restricting *restricting, const struct restricting_view *view)
 {
-	return atomic_load(&restricting->unknown) || restrictions_generation(restricting->state) != seen;
+	return restrictions_generation(restricting->state) != view->generation || is_unknown(restricting);
 }
 
-/* As rules_take: who finds the phase unchanged after having counted itself is waited for by whoever changes it. */
-unsigned restricting_enter(struct restricting *restricting)
+enum reason restricting_catch_up(struct restricting *restricting)
 {
-	unsigned phase = atomic_load(&restricting->phase);
-	for (;;) {
-		atomic_fetch_add(&restricting->inside[phase & 1], 1);
-		unsigned now = atomic_load(&restricting->phase);
-		if (now == phase)
-			return phase;
-		atomic_fetch_sub(&restricting->inside[phase & 1], 1);
-		phase = now;
-	}
-}
-
-void restricting_leave(struct restricting *restricting, unsigned entered)
-{
-	atomic_fetch_sub(&restricting->inside[entered & 1], 1);
-}
-
-void restricting_await(struct restricting *restricting)
-{
-	if (!atomic_load(&restricting->announced))
-		return;
-	pthread_mutex_lock(&restricting->waiting);
-	while (atomic_load(&restricting->announced))
-		pthread_cond_wait(&restricting->written, &restricting->waiting);
-	pthread_mutex_unlock(&restricting->waiting);
-}
-
-/* The change has been applied, or has failed: whoever waits looks again. */
-static void denounce(struct restricting *restricting)
-{
-	pthread_mutex_lock(&restricting->waiting);
-	atomic_store(&restricting->announced, false);
-	pthread_cond_broadcast(&restricting->written);
-	pthread_mutex_unlock(&restricting->waiting);
-}
-
-/* Each of them is inside for one flush of the log. */
-static void await_grants(struct restricting *restricting)
-{
-	const struct timespec pause = {.tv_nsec = PAUSE_NS};
-	unsigned phase = atomic_fetch_add(&restricting->phase, 1);
-	while (atomic_load(&restricting->inside[phase & 1]) != 0)
-		nanosleep(&pause, NULL);
+	struct err err = {0};
+	pthread_mutex_lock(&restricting->changing);
+	enum err_code code = catch_up_locked(restricting, &err);
+	pthread_mutex_unlock(&restricting->changing);
+	if (code != ERR_OK)
+		log_event(LOG_ERROR, "changes of restrictions could not be read", "error", err.text, NULL);
+	return code == ERR_OK ? REASON_NONE : REASON_LEDGER_UNAVAILABLE;
 }
 
 /* ---- changes ---- */
@@ -244,66 +299,97 @@ static enum err_code find_out_locked(struct restricting *restricting, struct err
 	return code;
 }
 
-static enum reason commit_locked(struct restricting *restricting, const struct restriction_change *change,
-                                 Twokey__V1__Record *record, uint64_t *ret_record, struct err *detail)
+/* The state is that of all records before this one, or nothing is appended and *ret_stale is true. */
+static enum reason commit_locked(struct restricting *restricting, const Twokey__V1__Record *record, bool *ret_stale,
+                                 struct audit_commit *ret, struct err *detail)
+{
+	uint64_t known = atomic_load(&restricting->known);
+	enum err_code code = audit_commit_known(restricting->options.audit, record, NULL, known, ret_stale, ret, detail);
+	if (code == ERR_INVALID)
+		return REASON_INTERNAL;
+	if (code == ERR_OK)
+		return REASON_NONE;
+	atomic_store(&restricting->unknown, true);
+	return REASON_LEDGER_UNAVAILABLE;
+}
+
+static enum reason make_known_locked(struct restricting *restricting, struct err *detail)
+{
+	enum err_code code = ERR_OK;
+	if (atomic_load(&restricting->unknown))
+		code = find_out_locked(restricting, detail);
+	if (code == ERR_OK)
+		code = catch_up_locked(restricting, detail);
+	return code == ERR_OK ? REASON_NONE : REASON_LEDGER_UNAVAILABLE;
+}
+
+static enum reason change_locked(struct restricting *restricting, const struct restriction_change *change,
+                                 Twokey__V1__Record *record, bool *ret_stale, uint64_t *ret_record, struct err *detail)
 {
 	Google__Protobuf__Timestamp expiry;
 	struct audit_commit commit;
+	enum reason reason = make_known_locked(restricting, detail);
+	if (reason == REASON_NONE)
+		reason = restrictions_judge(restricting->state, change, detail);
+	if (reason != REASON_NONE)
+		return reason;
 	restriction_to_record(change, record, &expiry);
 	record->decision = TWOKEY__V1__DECISION__DECISION_GRANTED;
-	atomic_store(&restricting->announced, true);
-	enum err_code code = audit_commit(restricting->options.audit, record, NULL, &commit, detail);
-	if (code == ERR_OK) {
-		struct restriction_change done = *change;
-		done.note.who = record->identity;
-		done.note.time_ms = commit.time_ms;
-		done.note.record = commit.index;
-		restrictions_apply(restricting->state, &done);
-		*ret_record = commit.index;
-	} else if (code != ERR_INVALID) {
-		atomic_store(&restricting->unknown, true);
-	}
-	denounce(restricting);
-	await_grants(restricting);
-	return code == ERR_OK ? REASON_NONE : code == ERR_INVALID ? REASON_INTERNAL : REASON_LEDGER_UNAVAILABLE;
+	reason = commit_locked(restricting, record, ret_stale, &commit, detail);
+	if (reason != REASON_NONE || *ret_stale)
+		return reason;
+	struct restriction_change done = *change;
+	done.note.who = record->identity;
+	done.note.time_ms = commit.time_ms;
+	done.note.record = commit.index;
+	restrictions_apply(restricting->state, &done);
+	know(restricting, commit.index + 1);
+	*ret_record = commit.index;
+	return REASON_NONE;
 }
 
 enum reason restricting_change(struct restricting *restricting, const struct restriction_change *change,
                                Twokey__V1__Record *record, uint64_t *ret_record, struct err *detail)
 {
-	pthread_mutex_lock(&restricting->changing);
 	enum reason reason = REASON_NONE;
-	if (atomic_load(&restricting->unknown) && find_out_locked(restricting, detail) != ERR_OK)
-		reason = REASON_LEDGER_UNAVAILABLE;
-	if (reason == REASON_NONE)
-		reason = restrictions_judge(restricting->state, change, detail);
-	if (reason == REASON_NONE)
-		reason = commit_locked(restricting, change, record, ret_record, detail);
+	bool stale = true;
+	pthread_mutex_lock(&restricting->changing);
+	for (int i = 0; reason == REASON_NONE && stale && i < ATTEMPTS_MAX; i++) {
+		stale = false;
+		reason = change_locked(restricting, change, record, &stale, ret_record, detail);
+	}
 	pthread_mutex_unlock(&restricting->changing);
+	if (reason == REASON_NONE && stale) {
+		err_set(detail, ERR_UNAVAILABLE, 0, "others are changing restrictions all the time; try again");
+		reason = REASON_LEDGER_UNAVAILABLE;
+	}
 	return reason;
 }
 
 enum reason restricting_change_key(struct restricting *restricting, const Twokey__V1__Record *record,
                                    uint64_t *ret_record, struct err *detail)
 {
-	pthread_mutex_lock(&restricting->changing);
 	struct audit_commit commit;
-	enum reason reason = REASON_LEDGER_UNAVAILABLE;
-	enum err_code code = ERR_OK;
+	bool stale = false;
+	pthread_mutex_lock(&restricting->changing);
+	enum reason reason = REASON_NONE;
+	/* Nothing is read here: whoever judged has not seen it. */
 	if (atomic_load(&restricting->unknown))
-		code = find_out_locked(restricting, detail);
-	if (code == ERR_OK) {
-		code = audit_commit(restricting->options.audit, record, NULL, &commit, detail);
-		atomic_store(&restricting->unknown, code != ERR_OK && code != ERR_INVALID);
-	}
-	if (code == ERR_OK) {
+		reason = make_known_locked(restricting, detail);
+	if (reason == REASON_NONE)
+		reason = commit_locked(restricting, record, &stale, &commit, detail);
+	if (reason == REASON_NONE && stale) {
+		reason = make_known_locked(restricting, detail);
+		err_set(detail, ERR_UNAVAILABLE, 0, "another gatekeeper has changed restrictions or keys meanwhile; try again");
+		reason = REASON_LEDGER_UNAVAILABLE;
+	} else if (reason == REASON_NONE) {
 		Twokey__V1__Record done = *record;
 		Google__Protobuf__Timestamp time = transaction_timestamp(commit.time_ms);
 		done.index = commit.index;
 		done.time = &time;
 		keys_apply(restricting->options.keys, &done);
+		know(restricting, commit.index + 1);
 		*ret_record = commit.index;
-		reason = REASON_NONE;
 	}
 	pthread_mutex_unlock(&restricting->changing);
 	return reason;

@@ -1,20 +1,17 @@
 /* A deployment's restrictions, and which keys it uses: the state in memory, kept equal to what the record says.
  * Thread-safe.
  *
- * How changes and decisions are ordered. Both are records of one log; a decision must honour every change whose record
- * stands before its own, and a change must be durable before it takes effect. A change is announced, committed, and
- * applied in memory, in this order, and then waits until every grant that was being committed meanwhile is decided;
- * only then it is answered, and the next one may begin. A grant enters, looks at the restrictions, is committed, waits
- * for a change that is announced (one flush of the log), looks again, and leaves. So:
- * - what was applied before it entered, the first look sees;
- * - at most one change is applied while it is inside; if that one's record stands before the grant's, it was announced
- *   before the grant was committed, so the second look sees it, and the grant is taken back before anything is served;
- * - what stands behind it, the transfer that the grant began sees as any running transfer does: by the generation,
- *   within a fraction of a second.
+ * How changes and decisions are ordered. Both are records of one ledger, and its order is the order of all, also when
+ * several processes write to it. A decision must honour every change whose record stands before its own: so it says how
+ * many records its state is made of (restricting_view), and the ledger refuses to append it behind a change that is not
+ * among them (audit_commit_known). The caller then reads on (restricting_catch_up), looks again and tries again. A
+ * change that stands behind the grant is seen by the transfer that the grant began, as any running transfer sees it: by
+ * the generation, within a fraction of a second; so are changes that another process has recorded, which a thread of
+ * its own looks for.
  *
- * When a change could not be seen to become durable (the disk fails), nobody knows whether it holds. Until the log can
- * be written and read again, every decision is LEDGER_UNAVAILABLE and transfers are cut: a lockdown stops everything
- * even then. */
+ * When a change could not be seen to become durable (the disk fails), nobody knows whether it holds. Until the ledger
+ * can be written and read again, every decision is LEDGER_UNAVAILABLE and transfers are cut: a lockdown stops
+ * everything even then. The same holds when a shared ledger could not be looked at for RESTRICTING_BLIND_MS. */
 #ifndef TWOKEY_SERVER_RESTRICTING_H
 #define TWOKEY_SERVER_RESTRICTING_H
 
@@ -22,6 +19,9 @@
 #include "hsm/hsm.h"
 #include "policy/policy.h"
 #include "server/keys.h"
+
+/* How long a shared ledger may be out of sight before nothing goes on. */
+#define RESTRICTING_BLIND_MS 5000
 
 struct restricting;
 
@@ -39,23 +39,26 @@ must_check enum err_code restricting_open(const struct restricting_options *opti
 /* Leaves a snapshot for the next start. Accepts NULL. */
 void restricting_close(struct restricting *restricting);
 
-/* NONE, or why not; LEDGER_UNAVAILABLE while it is not known. *ret_seen is for restricting_moved. Does not wait. */
-enum reason restricting_check(struct restricting *restricting, const struct restriction_question *question,
-                              uint64_t *ret_seen);
-/* Is there anything new since that check? Two loads. */
-bool restricting_moved(const struct restricting *restricting, uint64_t seen);
-/* Around the commit of a grant. A look belongs behind restricting_enter; restricting_await, which waits for a change
- * that is being written, and another look belong before restricting_leave. */
-unsigned restricting_enter(struct restricting *restricting);
-void restricting_await(struct restricting *restricting);
-void restricting_leave(struct restricting *restricting, unsigned entered);
+/* What a check was made on. */
+struct restricting_view {
+	uint64_t generation;
+	uint64_t known; /* for audit_commit_known */
+};
 
+/* NONE, or why not; LEDGER_UNAVAILABLE while it is not known. Does not wait. */
+enum reason restricting_check(struct restricting *restricting, const struct restriction_question *question,
+                              struct restricting_view *ret);
+/* Is there anything new since that check? A few loads. */
+bool restricting_moved(const struct restricting *restricting, const struct restricting_view *view);
+/* Waits for a change that is being written, and applies what the ledger has beyond what is known. LEDGER_UNAVAILABLE:
+ * it cannot be read. */
+enum reason restricting_catch_up(struct restricting *restricting);
 /* Judges, records and applies one change, one at a time. `record` says who and how (a record as request_record makes
  * it); what and why are filled in from the change. LEDGER_UNAVAILABLE: the outcome is not known yet. */
 enum reason restricting_change(struct restricting *restricting, const struct restriction_change *change,
                                Twokey__V1__Record *record, uint64_t *ret_record, struct err *detail);
 /* Records and applies one change of keys, which the caller has judged. `record` is whole but for index and time.
- * LEDGER_UNAVAILABLE: the outcome is not known yet. */
+ * LEDGER_UNAVAILABLE: the outcome is not known yet, or the state has changed since (the detail says so: look again). */
 enum reason restricting_change_key(struct restricting *restricting, const Twokey__V1__Record *record,
                                    uint64_t *ret_record, struct err *detail);
 /* Once a second: finds out what is not known, writes a snapshot when many records have come since the last. */

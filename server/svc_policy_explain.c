@@ -74,7 +74,7 @@ static bool make_question(const struct request *request, const Twokey__V1__Hypot
 
 static enum reason restriction_of(const struct request *request, const struct policy_request *question)
 {
-	uint64_t seen;
+	struct restricting_view view;
 	const struct restriction_question restricted = {
 	    .list = question->operation == POLICY_LIST,
 	    .bucket = question->bucket,
@@ -84,7 +84,7 @@ static enum reason restriction_of(const struct request *request, const struct po
 	    .vendor_key = question->vendor_key,
 	    .now_ms = question->time_ms,
 	};
-	return restricting_check(request->deployment->restrictions, &restricted, &seen);
+	return restricting_check(request->deployment->restrictions, &restricted, &view);
 }
 
 static void explain(struct request *request, const Twokey__V1__HypotheticalRequest *asked)

@@ -254,6 +254,8 @@ static bool stale(Twokey__V1__Event event, struct audit_use use, uint64_t known)
 	bool is_stale;
 	Twokey__V1__Record record = record_of(event, TWOKEY__V1__DECISION__DECISION_GRANTED);
 	bool uses = event == TWOKEY__V1__EVENT__EVENT_FETCH;
+	if (event == TWOKEY__V1__EVENT__EVENT_KEY)
+		record.key_action = TWOKEY__V1__KEY_ACTION__KEY_ACTION_USE;
 	assert_ok(audit_commit_known(ledger.audit, &record, uses ? &use : NULL, known, &is_stale, &commit, &err), err);
 	return is_stale;
 }

@@ -1,14 +1,17 @@
 /* twokey fetch: the file appears under its name only when it is whole and its digest is right. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/use.h"
 #include "common/pb.h"
+#include "common/text.h"
 #include "twokey/v1/gatekeeper.pb-c.h"
 
 #define METHOD "/twokey.v1.Gatekeeper/Fetch"
@@ -16,10 +19,13 @@
 struct fetched {
 	struct cli_use use;
 	FILE *out;
-	char *part; /* temporary name; NULL for stdout */
+	char *target; /* the output's own name, symbolic links followed; NULL for stdout and what is no regular file */
+	char *part;   /* temporary name beside it */
 	EVP_MD_CTX *hash;
 	uint64_t bytes;
 	bool whole; /* the tail came, and fits */
+	char sha256[65];
+	struct envelope receipt;
 	struct cli_progress progress;
 };
 
@@ -30,6 +36,23 @@ static int failed(enum err_code code, const char *text)
 	return cli_fail(&err);
 }
 
+static int unwritable(const char *path)
+{
+	struct err err = {0};
+	err_set(&err, ERR_INVALID, errno, "%s: %s", path, strerror(errno));
+	return cli_fail(&err);
+}
+
+static int open_part(struct fetched *fetched, const char *output)
+{
+	char *real = realpath(output, NULL);
+	fetched->target = real ? real : xstrdup(output);
+	fetched->part = xasprintf("%s.part-XXXXXX", fetched->target);
+	int fd = mkostemp(fetched->part, O_CLOEXEC);
+	fetched->out = fd < 0 ? NULL : fdopen(fd, "w");
+	return fetched->out ? CLI_OK : unwritable(output);
+}
+
 static int open_output(struct fetched *fetched)
 {
 	const char *output = fetched->use.output;
@@ -37,14 +60,12 @@ static int open_output(struct fetched *fetched)
 		fetched->out = stdout;
 		return CLI_OK;
 	}
-	fetched->part = xasprintf("%s.part-XXXXXX", output);
-	int fd = mkostemp(fetched->part, O_CLOEXEC);
-	fetched->out = fd < 0 ? NULL : fdopen(fd, "w");
-	if (fetched->out)
-		return CLI_OK;
-	struct err err = {0};
-	err_set(&err, ERR_INVALID, errno, "%s: %s", fetched->part, strerror(errno));
-	return cli_fail(&err);
+	struct stat st;
+	if (stat(output, &st) < 0 || S_ISREG(st.st_mode))
+		return open_part(fetched, output);
+	/* A device or a pipe is written to; nothing takes its place. A directory fails here, before a use is spent. */
+	fetched->out = fopen(output, "we");
+	return fetched->out ? CLI_OK : unwritable(output);
 }
 
 /* Gives the file its name, or removes what there is of it. */
@@ -53,11 +74,13 @@ static int close_output(struct fetched *fetched, int code)
 	if (!fetched->out)
 		return code;
 	bool written = fflush(fetched->out) == 0;
-	if (fetched->part) {
+	if (fetched->part)
 		written = written && fsync(fileno(fetched->out)) == 0;
+	if (fetched->out != stdout)
 		written = fclose(fetched->out) == 0 && written;
+	if (fetched->part) {
 		if (code == CLI_OK && written)
-			written = rename(fetched->part, fetched->use.output) == 0;
+			written = rename(fetched->part, fetched->target) == 0;
 		if (code != CLI_OK || !written)
 			unlink(fetched->part);
 	}
@@ -82,7 +105,9 @@ static int take_tail(struct fetched *fetched, const Twokey__V1__FetchTail *tail)
 	    memcmp(tail->sha256.data, sha256, sizeof sha256) != 0)
 		return failed(ERR_CORRUPT, "what arrived is not what the gatekeeper sent");
 	fetched->whole = true;
-	return cli_use_receipt(&fetched->use, tail->receipt);
+	text_hex(span_of(sha256, sizeof sha256), fetched->sha256);
+	struct err err = {0};
+	return envelope_from_pb(tail->receipt, &fetched->receipt, &err) == ERR_OK ? CLI_OK : cli_fail(&err);
 }
 
 static int take(struct fetched *fetched, const Twokey__V1__FetchResponse *response)
@@ -152,8 +177,14 @@ int cli_fetch(int argc, char **argv)
 	if (code == CLI_OK && EVP_DigestInit_ex(fetched.hash, EVP_sha256(), NULL))
 		code = fetch(&fetched);
 	code = close_output(&fetched, code);
+	if (code == CLI_OK && isatty(STDERR_FILENO))
+		fprintf(stderr, "fetched %" PRIu64 " bytes, SHA-256 %s\n", fetched.bytes, fetched.sha256);
+	if (code == CLI_OK && fetched.use.receipt)
+		code = cli_write_envelope(fetched.use.receipt, &fetched.receipt);
 	EVP_MD_CTX_free(fetched.hash);
 	free(fetched.part);
+	free(fetched.target);
+	envelope_done(&fetched.receipt);
 	cli_use_end(&fetched.use);
 	return code;
 }

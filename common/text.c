@@ -184,8 +184,25 @@ static bool sync_directory_of(const char *path)
 	return fd >= 0 && fsync(fd) == 0;
 }
 
+/* Nothing takes the place of a device or a pipe. */
+static bool is_special(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
+static enum err_code write_special(const char *path, struct span bytes, struct err *err)
+{
+	autofd int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd >= 0 && write_all(fd, bytes))
+		return ERR_OK;
+	return err_set(err, ERR_UNAVAILABLE, errno, "%s: %s", path, strerror(errno));
+}
+
 enum err_code text_write_file(const char *path, struct span bytes, unsigned mode, struct err *err)
 {
+	if (is_special(path))
+		return write_special(path, bytes, err);
 	autofree char *temporary = xasprintf("%s.XXXXXX", path);
 	autofd int fd = mkostemp(temporary, O_CLOEXEC);
 	if (fd < 0)

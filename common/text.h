@@ -19,7 +19,8 @@ bool text_utf8(struct span bytes);
 void text_sha256(struct span bytes, uint8_t out[32]);
 /* A whole file of at most max bytes. ERR_NOT_FOUND, ERR_EXHAUSTED (larger than max) or ERR_UNAVAILABLE otherwise. */
 must_check enum err_code text_read_file(const char *path, size_t max, struct buf *out, struct err *err);
-/* Writes a file whole: to a temporary name beside it, fsync, rename, fsync of the directory. */
+/* Writes a file whole: to a temporary name beside it, fsync, rename, fsync of the directory. A device or a pipe is
+ * written to. */
 must_check enum err_code text_write_file(const char *path, struct span bytes, unsigned mode, struct err *err);
 
 #endif

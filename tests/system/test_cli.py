@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import re
+from concurrent import futures
 
 import pytest
 
@@ -192,6 +193,47 @@ def test_a_failed_fetch_leaves_no_file(system, client, tmp_path):
     done = system.twokey("fetch", *system.connection(), "-", "--output", output, stdin=proposed.out)
     assert done.code in (FAILED, REFUSED) and b"OBJECT_CORRUPT" in done.err, done
     assert not output.exists()
+
+
+def propose_get(system, object_):
+    done = system.twokey("authorize", *system.connection("vendor", BACKEND), "get", f"reports/{object_}", "--gatekeeper",
+                         "gatekeeper", "--subject", "dr.bell")
+    assert done.code == OK
+    return done.out
+
+
+def test_only_a_regular_file_is_replaced(system, client, tmp_path):
+    """A pipe or a device is written to; a link stays a link; a directory is told before a use is spent."""
+    data = os.urandom(50_000)
+    system.put(client, "cli/outputs", data)
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+
+    def fetch(to, envelope):
+        return system.twokey("fetch", *system.connection(), "-", "--output", to, stdin=envelope)
+
+    assert fetch(tmp_path / "link", propose_get(system, "cli/outputs")).code == OK
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "file").read_bytes() == data
+    with futures.ThreadPoolExecutor(1) as pool:
+        read = pool.submit((tmp_path / "pipe").read_bytes)
+        assert fetch(tmp_path / "pipe", propose_get(system, "cli/outputs")).code == OK
+        assert read.result(60) == data and (tmp_path / "pipe").is_fifo()
+    envelope = propose_get(system, "cli/outputs")
+    for nowhere in (tmp_path, tmp_path / "no" / "file"):
+        done = fetch(nowhere, envelope)
+        assert done.code == FAILED and str(nowhere).encode() in done.err
+    assert fetch(tmp_path / "file", envelope).code == OK  # its use was not spent
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "pipe"]
+
+
+def test_a_receipt_that_cannot_be_written_loses_nothing(system, client, tmp_path):
+    data = os.urandom(50_000)
+    system.put(client, "cli/receipt", data)
+    done = system.twokey("fetch", *system.connection(), "-", "--output", tmp_path / "out", "--receipt", "/nowhere/receipt",
+                         stdin=propose_get(system, "cli/receipt"))
+    assert done.code == FAILED and b"/nowhere/receipt" in done.err
+    assert (tmp_path / "out").read_bytes() == data
 
 
 def test_a_terminal_sees_progress(system, tmp_path):

@@ -1,6 +1,7 @@
 #include "common/text.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "tests/unit/harness.h"
@@ -222,9 +223,28 @@ static void test_files_that_cannot_be(void **state)
 	rmdir(absent);
 }
 
+static void test_a_pipe_is_written_to_and_stays(void **state)
+{
+	(void)state;
+	struct err err;
+	struct stat st;
+	char got[8] = "";
+	autofree char *pipe_path = xasprintf("%s/pipe", folder);
+	assert_int_equal(mkfifo(pipe_path, 0600), 0);
+	autofd int fd = open(pipe_path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_ok(text_write_file(pipe_path, span_str("through"), 0600, &err), err);
+	assert_int_equal(read(fd, got, 7), 7);
+	assert_string_equal(got, "through");
+	assert_int_equal(lstat(pipe_path, &st), 0);
+	assert_true(S_ISFIFO(st.st_mode));
+	assert_int_equal(count_entries(), 1);
+	unlink(pipe_path);
+}
+
 HARNESS_MAIN(make_folder, remove_folder, cmocka_unit_test(test_hex), cmocka_unit_test(test_unhex),
              cmocka_unit_test(test_unhex_refuses), cmocka_unit_test(test_base64), cmocka_unit_test(test_unbase64),
              cmocka_unit_test(test_unbase64_reads_both_alphabets), cmocka_unit_test(test_unbase64_refuses),
              cmocka_unit_test(test_base64_round_trip), cmocka_unit_test(test_utf8), cmocka_unit_test(test_utf8_refuses),
              cmocka_unit_test(test_sha256), cmocka_unit_test(test_write_and_read_a_file),
-             cmocka_unit_test(test_files_that_cannot_be))
+             cmocka_unit_test(test_files_that_cannot_be), cmocka_unit_test(test_a_pipe_is_written_to_and_stays))

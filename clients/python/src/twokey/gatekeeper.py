@@ -281,14 +281,15 @@ def _file_when_whole(path: Path) -> Iterator[BinaryIO]:
         with open(path, "wb") as out:
             yield out
         return
-    part = f"{os.fspath(path)}.{secrets.token_hex(4)}"
+    target = os.path.realpath(path)  # a symbolic link stays one
+    part = f"{target}.{secrets.token_hex(4)}"
     out = open(part, "xb")  # pylint: disable=consider-using-with
     try:
         with out:
             yield out
             out.flush()
             os.fsync(out.fileno())
-        os.replace(part, path)
+        os.replace(part, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(part)

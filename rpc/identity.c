@@ -34,7 +34,7 @@ static char *subject_of(const X509 *certificate)
 	return ret;
 }
 
-static bool look_into(const char *pem, struct rpc_identity *identity)
+bool rpc_identity_look_into(const char *pem, struct rpc_identity *identity)
 {
 	BIO *bio = BIO_new_mem_buf(pem, -1);
 	X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
@@ -75,7 +75,7 @@ static struct rpc_identity *identity_new(const grpc_auth_context *context)
 	const grpc_auth_property *chain = first(context, GRPC_X509_PEM_CERT_CHAIN_PROPERTY_NAME);
 	identity->certificate = xstrndup(pem->value, pem->value_length);
 	identity->chain = chain ? xstrndup(chain->value, chain->value_length) : xstrdup("");
-	if (!look_into(identity->certificate, identity)) {
+	if (!rpc_identity_look_into(identity->certificate, identity)) {
 		rpc_identity_free(identity);
 		return NULL;
 	}

@@ -139,6 +139,8 @@ bool rpc_core_metadata_all(const struct rpc_call *call, const char *key, struct 
 void rpc_call_info_done(struct rpc_call *call);
 /* identity.c */
 struct rpc_identity *rpc_core_identity(struct rpc_call *call);
-void rpc_identity_free(struct rpc_identity *identity);
+/* Fills in subject and fingerprint from the certificate's PEM. */
+bool rpc_identity_look_into(const char *pem, struct rpc_identity *identity);
+void rpc_identity_free(struct rpc_identity *identity); /* accepts NULL */
 
 #endif

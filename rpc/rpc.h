@@ -17,13 +17,26 @@ struct rpc_call;
 
 typedef void (*rpc_handler)(struct rpc_call *call, void *user);
 
+/* How a method that receives a stream is offered over HTTP as well, where nobody can stream messages: PUT of the
+ * method's path. The handler receives what these make: the first message from the request's headers (rpc_metadata),
+ * one message per piece of the body, and one more when the body has come whole. The message that it sends becomes
+ * JSON. */
+struct rpc_put {
+	must_check enum err_code (*head)(const struct rpc_call *call, struct buf *out, struct err *err);
+	void (*chunk)(struct span bytes, struct buf *out);
+	void (*tail)(uint64_t bytes, struct buf *out);
+	must_check enum err_code (*answer)(struct span message, struct buf *json, struct err *err);
+	const char *const *headers; /* that a page of another origin may send with it; NULL-terminated */
+};
+
 struct rpc_method {
 	const char *path; /* "/twokey.v1.Gatekeeper/CoSign"; NULL ends the table */
 	rpc_handler handler;
 	void *user;
-	size_t max_message_bytes; /* of one received message; larger ones end the call with EXHAUSTED */
-	bool stream;              /* long-running: counts against max_streams instead of max_calls */
-	bool urgent;              /* must get through when everything else is full: has a few threads of its own */
+	size_t max_message_bytes;  /* of one received message; larger ones end the call with EXHAUSTED */
+	bool stream;               /* long-running: counts against max_streams instead of max_calls */
+	bool urgent;               /* must get through when everything else is full: has a few threads of its own */
+	const struct rpc_put *put; /* NULL: not by PUT */
 };
 
 /* A private key that is not in this process: EC P-256, in a token. */
@@ -42,6 +55,23 @@ struct rpc_tls {
 	const char *key;
 	const char *client_ca;                 /* NULL: client certificates are not asked for */
 	const struct rpc_token_key *token_key; /* instead of `key` */
+};
+
+/* A file that the HTTP front serves to who shows a client certificate. */
+struct rpc_asset {
+	const char *path; /* "/console.js"; NULL ends a table */
+	const char *type; /* content type */
+	struct span bytes;
+};
+
+/* The HTTP front: the same methods over gRPC-Web, for pages of the listed origins and for its own. */
+struct rpc_web_options {
+	const char *listen;         /* as the server's; NULL: no front */
+	struct rpc_tls tls;         /* as the server's; client certificates are asked for, never demanded */
+	const char *const *origins; /* "https://reports.acme.example", compared byte by byte */
+	size_t n_origins;
+	const struct rpc_asset *assets; /* NULL: none; must outlive the server */
+	unsigned patience_ms;           /* after which a browser that takes or brings nothing is cut off; 0: 8000 */
 };
 
 struct rpc_server_options {
@@ -66,6 +96,8 @@ struct rpc_server_options {
 	size_t max_buffered_bytes;
 	unsigned handshake_timeout_ms; /* 0: 10000 */
 	unsigned idle_timeout_ms;      /* a connection without calls; 0: 300000 */
+	/* Its connections are counted apart; its calls count with the others. */
+	struct rpc_web_options web;
 };
 
 /* Binds, starts polling and serving. The descriptors and what any `user` points to must outlive the server; the rest of
@@ -78,6 +110,8 @@ must_check enum err_code rpc_server_start(const struct rpc_server_options *optio
 must_check enum err_code rpc_server_check(const struct rpc_server_options *options, struct err *err);
 /* The port that was bound. */
 unsigned rpc_server_port(const struct rpc_server *server);
+/* The HTTP front's port; 0: there is none. */
+unsigned rpc_server_web_port(const struct rpc_server *server);
 /* Health of grpc.health.v1: service "" and every listed service; NOT_SERVING until told. Watchers are told. */
 void rpc_server_set_serving(struct rpc_server *server, bool serving);
 /* Health to NOT_SERVING, no new calls, running ones may end within grace_ms, then they are cancelled; returns when all

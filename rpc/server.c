@@ -4,6 +4,7 @@
 
 #include <grpc/grpc_security.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "rpc/accept_guard.h"
 #include "rpc/bind.h"
@@ -12,6 +13,7 @@
 #include "rpc/internal.h"
 #include "rpc/reflection.h"
 #include "rpc/tls.h"
+#include "rpc/web.h"
 
 #define OWN_MESSAGE_MAX     4096
 #define BUFFERED_MAX        ((size_t)256 << 20)
@@ -38,14 +40,14 @@ static void method_add(struct rpc_server *server, struct rpc_method method)
 static void own_methods_add(struct rpc_server *server)
 {
 	const struct rpc_method health[] = {
-	    {"/" RPC_HEALTH_SERVICE "/Check", rpc_health_check, server->health, OWN_MESSAGE_MAX, false, false},
-	    {"/" RPC_HEALTH_SERVICE "/Watch", rpc_health_watch, server->health, OWN_MESSAGE_MAX, true, false},
+	    {"/" RPC_HEALTH_SERVICE "/Check", rpc_health_check, server->health, OWN_MESSAGE_MAX, false, false, NULL},
+	    {"/" RPC_HEALTH_SERVICE "/Watch", rpc_health_watch, server->health, OWN_MESSAGE_MAX, true, false, NULL},
 	};
 	const struct rpc_method reflection[] = {
 	    {"/" RPC_REFLECTION_V1 "/ServerReflectionInfo", rpc_reflection_info, server->reflection, OWN_MESSAGE_MAX, true,
-	     false},
+	     false, NULL},
 	    {"/" RPC_REFLECTION_V1ALPHA "/ServerReflectionInfo", rpc_reflection_info, server->reflection, OWN_MESSAGE_MAX,
-	     true, false},
+	     true, false, NULL},
 	};
 	for (size_t i = 0; i < 2; i++)
 		method_add(server, health[i]);
@@ -198,6 +200,7 @@ static void server_free(struct rpc_server *server)
 	rpc_health_free(server->health);
 	rpc_reflection_free(server->reflection);
 	rpc_tls_server_free(server->tls);
+	rpc_web_free(server->web);
 	pthread_cond_destroy(&server->changed);
 	pthread_mutex_destroy(&server->lock);
 	free(server);
@@ -230,6 +233,8 @@ static enum err_code prepare(struct rpc_server *server, const struct rpc_server_
 		code = methods_make(server, options->methods, err);
 	if (code == ERR_OK && has_tls(&options->tls))
 		code = rpc_tls_server_new(&options->tls, &server->tls, err);
+	if (code == ERR_OK && options->web.listen)
+		code = rpc_web_new(options, server, &server->web, err);
 	return code;
 }
 
@@ -258,6 +263,9 @@ static bool wait_down_locked(struct rpc_server *server, int64_t grace_ms)
 /* Pollers work until all is quiet; handlers that are still running then are waited for by their pools. */
 static void server_down(struct rpc_server *server, unsigned grace_ms)
 {
+	const int64_t began_us = clock_monotonic_us();
+	if (server->web)
+		rpc_web_quiesce(server->web);
 	pthread_mutex_lock(&server->lock);
 	server->stopping = true;
 	pthread_mutex_unlock(&server->lock);
@@ -270,6 +278,8 @@ static void server_down(struct rpc_server *server, unsigned grace_ms)
 	pthread_mutex_lock(&server->lock);
 	wait_down_locked(server, -1);
 	pthread_mutex_unlock(&server->lock);
+	if (server->web)
+		rpc_web_stop(server->web, grace_ms - (clock_monotonic_us() - began_us) / 1000);
 }
 
 static void server_end(struct rpc_server *server)
@@ -300,6 +310,8 @@ static enum err_code server_run(struct rpc_server *server, const struct rpc_serv
 	enum err_code code = server_open(server, options, err);
 	/* Even when the port could not be had: the core shuts down only what was started. */
 	grpc_server_start(server->core);
+	if (code == ERR_OK && server->web)
+		code = rpc_web_start(server->web, options, err);
 	if (code == ERR_OK)
 		rpc_serve_arm(server);
 	else
@@ -347,6 +359,11 @@ enum err_code rpc_server_check(const struct rpc_server_options *options, struct 
 unsigned rpc_server_port(const struct rpc_server *server)
 {
 	return server->port;
+}
+
+unsigned rpc_server_web_port(const struct rpc_server *server)
+{
+	return server->web ? server->web->port : 0;
 }
 
 void rpc_server_set_serving(struct rpc_server *server, bool serving)

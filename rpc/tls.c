@@ -2,17 +2,9 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "common/log.h"
 #include "rpc/engine.h"
-
-/* Tells a replaced file from the one that was loaded. */
-struct stamp {
-	struct timespec changed;
-	ino_t inode;
-	off_t size;
-};
 
 struct rpc_tls_server {
 	struct rpc_tls files; /* our copies */
@@ -21,14 +13,14 @@ struct rpc_tls_server {
 	char *engine_key;          /* its name for the core */
 	pthread_mutex_t lock;
 	bool given; /* the listener has its first configuration */
-	struct stamp stamps[3];
+	struct rpc_tls_stamp stamps[RPC_TLS_FILES];
 };
 
-static void stamps_take(const struct rpc_tls *files, struct stamp stamps[3])
+void rpc_tls_stamps_take(const struct rpc_tls *files, struct rpc_tls_stamp stamps[RPC_TLS_FILES])
 {
-	const char *const paths[3] = {files->certificate, files->key, files->client_ca};
-	memset(stamps, 0, 3 * sizeof(stamps[0]));
-	for (int i = 0; i < 3; i++) {
+	const char *const paths[RPC_TLS_FILES] = {files->certificate, files->key, files->client_ca};
+	memset(stamps, 0, RPC_TLS_FILES * sizeof(stamps[0]));
+	for (int i = 0; i < RPC_TLS_FILES; i++) {
 		struct stat st;
 		if (!paths[i] || stat(paths[i], &st) != 0)
 			continue;
@@ -60,9 +52,9 @@ static grpc_ssl_server_certificate_config *load(const struct rpc_tls_server *tls
 static grpc_ssl_certificate_config_reload_status fetch(void *user, grpc_ssl_server_certificate_config **config)
 {
 	struct rpc_tls_server *tls = user;
-	struct stamp now[3];
+	struct rpc_tls_stamp now[RPC_TLS_FILES];
 	pthread_mutex_lock(&tls->lock);
-	stamps_take(&tls->files, now);
+	rpc_tls_stamps_take(&tls->files, now);
 	grpc_ssl_server_certificate_config *fresh = NULL;
 	if (!tls->given || memcmp(now, tls->stamps, sizeof(now)) != 0) {
 		memcpy(tls->stamps, now, sizeof(now));

@@ -2,6 +2,9 @@
 #ifndef TWOKEY_RPC_TLS_H
 #define TWOKEY_RPC_TLS_H
 
+#include <sys/stat.h>
+#include <time.h>
+
 #include <grpc/grpc_security.h>
 
 #include "rpc/rpc.h"
@@ -17,6 +20,15 @@ struct rpc_pem {
  * ERR_INVALID says which file and why. */
 must_check enum err_code rpc_pem_load(const struct rpc_tls *tls, struct rpc_pem *ret, struct err *err);
 void rpc_pem_done(struct rpc_pem *pem); /* wipes the key */
+
+/* Tells replaced files from those that were loaded; a zeroed array fits none. */
+#define RPC_TLS_FILES 3
+struct rpc_tls_stamp {
+	struct timespec changed;
+	ino_t inode;
+	off_t size;
+};
+void rpc_tls_stamps_take(const struct rpc_tls *files, struct rpc_tls_stamp stamps[RPC_TLS_FILES]);
 
 struct rpc_tls_server;
 /* Loads everything once, so that mistakes show before the port is bound. */

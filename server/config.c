@@ -31,6 +31,12 @@ static const struct yaml_field tls_fields[] = {
     IN(tls, client_ca, YAML_STRING, .hint = "path of a PEM file"),
     IN(tls, revocation_lists, YAML_STRINGS, .min = 1, .max = 64, .hint = "a list of paths of PEM files"),
     {0}};
+static const struct yaml_field web_fields[] = {
+    IN(web, listen, YAML_STRING, .required = true, .hint = "HOST:PORT"),
+    IN(web, certificate, YAML_STRING, .hint = "path of a PEM file, leaf first"),
+    IN(web, key, YAML_STRING, .hint = "path of a PEM file"),
+    IN(web, origins, YAML_STRINGS, .hint = "a list of origins such as https://reports.acme.example"),
+    {0}};
 static const struct yaml_field token_fields[] = {
     IN(token, module, YAML_STRING, .hint = "absolute path of a PKCS#11 module"),
     IN(token, uri, YAML_STRING, .required = true, .hint = "an RFC 7512 URI such as pkcs11:token=gatekeeper"),
@@ -77,9 +83,9 @@ static const struct yaml_field limits_fields[] = {IN(limits, max_connections, YA
 static const struct yaml_field log_fields[] = {
     IN(log, level, YAML_ENUM, .names = level_names), IN(log, format, YAML_ENUM, .names = format_names), {0}};
 
-static const struct yaml_type tls_type = SECTION(tls), token_type = SECTION(token), keys_type = SECTION(keys),
-                              ledger_type = SECTION(ledger), lifetime_type = SECTION(lifetime),
-                              limits_type = SECTION(limits), log_type = SECTION(log);
+static const struct yaml_type tls_type = SECTION(tls), web_type = SECTION(web), token_type = SECTION(token),
+                              keys_type = SECTION(keys), ledger_type = SECTION(ledger),
+                              lifetime_type = SECTION(lifetime), limits_type = SECTION(limits), log_type = SECTION(log);
 
 static const struct yaml_field vendor_key_fields[] = {
     YAML_FIELD(struct config_vendor_key, name, YAML_STRING, .required = true),
@@ -95,6 +101,7 @@ static const struct yaml_field config_fields[] = {
     YAML_FIELD(struct config, name, YAML_STRING, .required = true),
     YAML_FIELD(struct config, listen, YAML_STRING, .hint = "HOST:PORT"),
     YAML_FIELD(struct config, tls, YAML_MAP, .required = true, .item = &tls_type),
+    YAML_FIELD(struct config, web, YAML_MAP, .item = &web_type),
     YAML_FIELD(struct config, token, YAML_MAP, .required = true, .item = &token_type),
     YAML_FIELD(struct config, keys, YAML_MAP, .item = &keys_type),
     YAML_FIELD(struct config, ledger, YAML_MAP, .required = true, .item = &ledger_type),
@@ -153,6 +160,8 @@ static void fill_defaults(struct config *config)
 	config_resolve(config, &config->tls.client_ca);
 	for (size_t i = 0; i < config->tls.revocation_lists.n; i++)
 		config_resolve(config, &config->tls.revocation_lists.items[i]);
+	config_resolve(config, &config->web.certificate);
+	config_resolve(config, &config->web.key);
 	config_resolve(config, &config->ledger.directory);
 	config_resolve(config, &config->ledger.postgresql.password_file);
 	config_resolve(config, &config->ledger.postgresql.ca_file);
@@ -209,6 +218,8 @@ static enum err_code check(struct config *config, struct err *err)
 	if (config->tls.revocation_lists.n && !config->tls.client_ca)
 		return config_wrong(config, &config->tls.revocation_lists.marks[0], err,
 		                    "`tls.revocation_lists` are of the authorities in `tls.client_ca`, and there are none", "");
+	if (!config->web.certificate != !config->web.key)
+		return config_wrong(config, NULL, err, "`web.certificate` and `web.key` go together", "");
 	if (config->lifetime.standard > config->lifetime.max)
 		return config_wrong(config, NULL, err, "`lifetime.default` is longer than `lifetime.max`", "");
 	for (size_t i = 0; i < config->callers.n; i++) {

@@ -84,6 +84,10 @@ struct config {
 		struct yaml_strings revocation_lists;
 	} tls;
 	struct {
+		char *listen, *certificate, *key; /* the latter two: tls' unless given */
+		struct yaml_strings origins;
+	} web; /* listen NULL: none */
+	struct {
 		char *module, *uri, *pin_source;
 		int gcm_iv; /* enum hsm_gcm_iv */
 		uint64_t timeout_ms;

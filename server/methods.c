@@ -1,6 +1,7 @@
 #include "server/methods.h"
 
 #include "server/caller.h"
+#include "server/web_store.h"
 
 #define UNARY_MAX  ((size_t)64 << 10)
 #define STREAM_MAX ((size_t)1 << 20)
@@ -89,7 +90,8 @@ void methods_table(struct deployment *deployment, struct rpc_method table[METHOD
 			                                 .user = deployment,
 			                                 .max_message_bytes = methods[i].max_message_bytes,
 			                                 .stream = methods[i].kind == STREAM,
-			                                 .urgent = methods[i].kind == URGENT};
+			                                 .urgent = methods[i].kind == URGENT,
+			                                 .put = methods[i].handler == svc_store ? &web_store_put : NULL};
 	table[n] = (struct rpc_method){0};
 }
 

@@ -18,6 +18,7 @@
 
 #define AFTER_DRAIN_MS 10000 /* for calls that the token keeps */
 #define TEND_S         1     /* how often files are looked at */
+#define ADDRESS_MAX    256
 
 static const char *const services[] = {"twokey.v1.Gatekeeper", "twokey.v1.Audit", "twokey.v1.Policy", "twokey.v1.Key",
                                        NULL};
@@ -49,18 +50,34 @@ static enum err_code record_event(struct server *server, Twokey__V1__Event event
 	return audit_commit(server->deployment->audit, &record, NULL, &commit, err);
 }
 
+/* Borrows from the configuration and the server's own TLS. */
+static struct rpc_web_options web_options(const struct config *config, const struct rpc_tls *tls)
+{
+	struct rpc_web_options options = {
+	    .listen = config->web.listen,
+	    .tls = *tls,
+	    .origins = (const char *const *)config->web.origins.items,
+	    .n_origins = config->web.origins.n,
+	};
+	if (config->web.certificate)
+		options.tls = (struct rpc_tls){
+		    .certificate = config->web.certificate, .key = config->web.key, .client_ca = config->tls.client_ca};
+	return options;
+}
+
 /* Borrows from the server. */
 static struct rpc_server_options rpc_options(struct server *server)
 {
 	const struct config *config = server->config;
 	const bool in_token = config_tls_in_token(config);
 	methods_table(server->deployment, server->methods);
+	const struct rpc_tls tls = {.certificate = config->tls.certificate,
+	                            .key = in_token ? NULL : config->tls.key,
+	                            .client_ca = config->tls.client_ca,
+	                            .token_key = in_token ? &server->deployment->tls_key : NULL};
 	return (struct rpc_server_options){
 	    .listen = config->listen,
-	    .tls = {.certificate = config->tls.certificate,
-	            .key = in_token ? NULL : config->tls.key,
-	            .client_ca = config->tls.client_ca,
-	            .token_key = in_token ? &server->deployment->tls_key : NULL},
+	    .tls = tls,
 	    .methods = server->methods,
 	    .unknown = methods_unknown,
 	    .unknown_user = server->deployment,
@@ -69,6 +86,7 @@ static struct rpc_server_options rpc_options(struct server *server)
 	    .max_connections = (unsigned)config->limits.max_connections,
 	    .max_calls = (unsigned)config->limits.max_calls,
 	    .max_streams = (unsigned)config->limits.max_streams,
+	    .web = web_options(config, &tls),
 	};
 }
 
@@ -90,12 +108,21 @@ static enum err_code start(struct server *server, struct err *err)
 	return rpc_server_start(&options, &server->rpc, err);
 }
 
+/* With the port that was bound. */
+static void address_format(const char *listen, unsigned port, char address[ADDRESS_MAX])
+{
+	const char *colon = strrchr(listen, ':');
+	snprintf(address, ADDRESS_MAX, "%.*s:%u", colon ? (int)(colon - listen) : 0, listen, port);
+}
+
 static void announce(const struct server *server)
 {
-	char address[256];
-	const char *colon = strrchr(server->config->listen, ':');
-	int host = colon ? (int)(colon - server->config->listen) : 0;
-	snprintf(address, sizeof address, "%.*s:%u", host, server->config->listen, rpc_server_port(server->rpc));
+	char address[ADDRESS_MAX];
+	if (server->config->web.listen) {
+		address_format(server->config->web.listen, rpc_server_web_port(server->rpc), address);
+		log_event(LOG_INFO, "serving browsers", "address", address, NULL);
+	}
+	address_format(server->config->listen, rpc_server_port(server->rpc), address);
 	log_event(LOG_INFO, "serving", "address", address, "role",
 	          server->config->role == CONFIG_VENDOR ? "vendor" : "gatekeeper", "name", server->config->name,
 	          "transaction_key", hsm_key_id(keys_transaction(server->deployment->keys)), NULL);

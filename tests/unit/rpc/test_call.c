@@ -141,14 +141,14 @@ static void facts(struct rpc_call *call, void *user)
 }
 
 static const struct rpc_method methods[] = {
-    {"/t.T/Echo", echo, NULL, MESSAGE_MAX, false, false},
-    {"/t.T/Down", down, NULL, MESSAGE_MAX, true, false},
-    {"/t.T/Up", up, NULL, 1 << 20, true, false},
-    {"/t.T/Refuse", refuse, NULL, MESSAGE_MAX, false, false},
-    {"/t.T/Forget", forget, NULL, MESSAGE_MAX, false, false},
-    {"/t.T/Talk", talk, NULL, MESSAGE_MAX, true, false},
-    {"/t.T/Wait", wait_cancel, NULL, MESSAGE_MAX, true, false},
-    {"/t.T/Facts", facts, NULL, MESSAGE_MAX, false, false},
+    {"/t.T/Echo", echo, NULL, MESSAGE_MAX, false, false, NULL},
+    {"/t.T/Down", down, NULL, MESSAGE_MAX, true, false, NULL},
+    {"/t.T/Up", up, NULL, 1 << 20, true, false, NULL},
+    {"/t.T/Refuse", refuse, NULL, MESSAGE_MAX, false, false, NULL},
+    {"/t.T/Forget", forget, NULL, MESSAGE_MAX, false, false, NULL},
+    {"/t.T/Talk", talk, NULL, MESSAGE_MAX, true, false, NULL},
+    {"/t.T/Wait", wait_cancel, NULL, MESSAGE_MAX, true, false, NULL},
+    {"/t.T/Facts", facts, NULL, MESSAGE_MAX, false, false, NULL},
     {0},
 };
 

@@ -44,9 +44,9 @@ static void sink(struct rpc_call *call, void *user)
 	rpc_finish(call, code, "", NULL);
 }
 
-static const struct rpc_method methods[] = {{"/t.T/Pour", pour, NULL, 1024, true, false},
-                                            {"/t.T/Sip", sip, NULL, CHUNK, true, false},
-                                            {"/t.T/Sink", sink, NULL, 64 << 10, true, false},
+static const struct rpc_method methods[] = {{"/t.T/Pour", pour, NULL, 1024, true, false, NULL},
+                                            {"/t.T/Sip", sip, NULL, CHUNK, true, false, NULL},
+                                            {"/t.T/Sink", sink, NULL, 64 << 10, true, false, NULL},
                                             {0}};
 
 /* Waits until nothing moves any more; 16 readers that stand still leave no event to wait for. */

@@ -49,9 +49,9 @@ static void pass(struct rpc_call *call, void *user)
 }
 
 static const struct rpc_method methods[] = {
-    {"/t.T/Hold", hold, NULL, 1024, false, false},       {"/t.T/HoldStream", hold, NULL, 1024, true, false},
-    {"/t.T/Stuck", stuck, NULL, 1024, true, false},      {"/t.T/Pass", pass, NULL, 1024, false, false},
-    {"/t.T/Urgent", answer, NULL, 1024, .urgent = true}, {0},
+    {"/t.T/Hold", hold, NULL, 1024, false, false, NULL},  {"/t.T/HoldStream", hold, NULL, 1024, true, false, NULL},
+    {"/t.T/Stuck", stuck, NULL, 1024, true, false, NULL}, {"/t.T/Pass", pass, NULL, 1024, false, false, NULL},
+    {"/t.T/Urgent", answer, NULL, 1024, .urgent = true},  {0},
 };
 
 static atomic_int verdicts[20];
@@ -112,9 +112,9 @@ static void test_start_refuses_tables(void **state)
 	struct fixture f;
 	fixture_init(&f);
 	const struct rpc_method twice[] = {
-	    {"/t.T/A", pass, NULL, 1, false, false}, {"/t.T/A", pass, NULL, 1, false, false}, {0}};
-	const struct rpc_method slashless[] = {{"t.T/A", pass, NULL, 1, false, false}, {0}};
-	const struct rpc_method empty[] = {{"/t.T/A", NULL, NULL, 1, false, false}, {0}};
+	    {"/t.T/A", pass, NULL, 1, false, false, NULL}, {"/t.T/A", pass, NULL, 1, false, false, NULL}, {0}};
+	const struct rpc_method slashless[] = {{"t.T/A", pass, NULL, 1, false, false, NULL}, {0}};
+	const struct rpc_method empty[] = {{"/t.T/A", NULL, NULL, 1, false, false, NULL}, {0}};
 	struct rpc_server_options options = fixture_options(&f, twice);
 	expect_refused(&options, ERR_INVALID, "twice");
 	options.methods = slashless;
@@ -377,7 +377,7 @@ static void test_compression_is_refused(void **state)
 	(void)state;
 	struct fixture f;
 	fixture_init(&f);
-	const struct rpc_method table[] = {{"/t.T/Take", take_and_pass, NULL, 8192, false, false}, {0}};
+	const struct rpc_method table[] = {{"/t.T/Take", take_and_pass, NULL, 8192, false, false, NULL}, {0}};
 	struct rpc_server_options options = fixture_options(&f, table);
 	options.tls = (struct rpc_tls){0};
 	fixture_serve(&f, &options);

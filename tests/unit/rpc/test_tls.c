@@ -17,7 +17,7 @@ static void who(struct rpc_call *call, void *user)
 	rpc_finish(call, rpc_send(call, buf_span(&answer), NULL, NULL), "", NULL);
 }
 
-static const struct rpc_method methods[] = {{"/t.T/Who", who, NULL, 1024, false, false}, {0}};
+static const struct rpc_method methods[] = {{"/t.T/Who", who, NULL, 1024, false, false, NULL}, {0}};
 
 static struct rpc_client *client_of(const struct fixture *f, const char *ca, const char *certificate, const char *key,
                                     const char *server_name)

@@ -59,8 +59,8 @@ static void down(struct rpc_call *call, void *user)
 }
 
 static const struct rpc_method methods[] = {
-    {"/twokey.v1.Gatekeeper/Store", up, NULL, CHUNK + 64, true, false},
-    {"/twokey.v1.Gatekeeper/Fetch", down, NULL, CHUNK + 64, true, false},
+    {"/twokey.v1.Gatekeeper/Store", up, NULL, CHUNK + 64, true, false, NULL},
+    {"/twokey.v1.Gatekeeper/Fetch", down, NULL, CHUNK + 64, true, false, NULL},
     {0},
 };
 

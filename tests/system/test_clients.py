@@ -10,6 +10,7 @@ from support.deployment import AUDITOR, BACKEND, OPERATOR
 from support.process import run
 from support.stubs import ROOT
 
+pytestmark = pytest.mark.timeout(400)
 NODE_MODULES = ROOT / "build" / "tools" / "node" / "node_modules"
 
 
@@ -28,7 +29,7 @@ def node(system, tmp_path):
 
     def call(*words, **more):
         return run([shutil.which("node"), "example.mjs", *map(str, words)], env={**environment, **more}, cwd=tmp_path,
-                   timeout=100)
+                   timeout=300)
 
     return call
 
@@ -95,7 +96,7 @@ def test_every_recipe_works_as_it_is_written(recipe_system, folder):
                           ("clinic-gatekeeper", "gatekeeper"), ("scans", "reports")):
         assert written in script
         script = script.replace(written, here)
-    done = run(["bash", "-c", script], cwd=folder, timeout=100)
+    done = run(["bash", "-c", script], cwd=folder, timeout=300)
     assert done.code == 0, done.out.decode() + done.err.decode()
     assert (folder / "copy.dcm").read_bytes() == (folder / "7.dcm").read_bytes()
     told = done.out.decode()

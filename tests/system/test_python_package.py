@@ -354,12 +354,13 @@ def test_a_deadline_ends_it(system, liar):
 
 
 # ---- the package ----
+@pytest.mark.timeout(400)
 def test_mypy_has_nothing_to_say(pytestconfig, tmp_path):
     """Strictly."""
     (tmp_path / "pyproject.toml").write_text((PACKAGE / "pyproject.toml").read_text().replace('mypy_path = "src"', ""))
     shutil.copytree(pathlib.Path(pytestconfig.stubs_folder.name) / "twokey", tmp_path / "twokey")
     done = subprocess.run([sys.executable, "-m", "mypy", "--no-incremental", "-p", "twokey"], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=110)
+                          capture_output=True, text=True, timeout=380)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -373,7 +374,7 @@ with twokey.Gatekeeper(where, twokey.Tls(ca=ca)) as gatekeeper:
 """
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_the_wheel_installs_and_works(system, tmp_path):
     """Built from a copy, installed into a new environment that borrows only the dependencies."""
     source = tmp_path / "repository"
@@ -381,7 +382,7 @@ def test_the_wheel_installs_and_works(system, tmp_path):
     shutil.copytree(ROOT / "proto", source / "proto")
 
     def run(*argv, **options):
-        done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=250, cwd=tmp_path,
+        done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=380, cwd=tmp_path,
                               env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONPATH": ""}, **options)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -74,7 +74,7 @@ static enum err_code clean(struct qualify *qualify, struct err *err)
 
 /* ---- what is needed ---- */
 
-static enum err_code missing(struct err *err)
+enum err_code hsm_qualify_missing(struct err *err)
 {
 	return err_set(err, ERR_PRECONDITION, 0, "not tried: there is no key for it");
 }
@@ -92,7 +92,7 @@ static enum err_code find_made(struct qualify *qualify, enum hsm_key_kind kind, 
 {
 	const struct timespec pause = {.tv_nsec = SYNC_NS};
 	if (!qualify->made || strcmp(qualify->made, label) != 0)
-		return missing(err);
+		return hsm_qualify_missing(err);
 	autofree char *uri = xasprintf("pkcs11:object=%s", label);
 	enum err_code code = hsm_key_find(qualify->hsm, kind, uri, ret, err);
 	for (int i = 0; i < SYNC_TRIES && code == ERR_NOT_FOUND; i++) {
@@ -161,7 +161,7 @@ enum err_code hsm_qualify_wrap(struct qualify *qualify, struct err *err)
 static enum err_code try_tamper(struct qualify *qualify, struct err *err)
 {
 	if (!qualify->aes)
-		return missing(err);
+		return hsm_qualify_missing(err);
 	autosecret struct secret *back = NULL, *other = NULL;
 	struct err found = {0};
 	enum err_code code = hsm_qualify_wrap(qualify, err);

@@ -17,6 +17,9 @@ struct qualify {
 /* A data key's worth of bytes into `wrapped`. */
 must_check enum err_code hsm_qualify_wrap(struct qualify *qualify, struct err *err);
 
+/* The answer when the key that is needed could not be made. */
+must_check enum err_code hsm_qualify_missing(struct err *err);
+
 /* qualify_custody.c: whoever has the process must not get a key out of the token. ERR_PRECONDITION: it does. */
 must_check enum err_code hsm_qualify_unread(struct qualify *qualify, struct err *err);
 must_check enum err_code hsm_qualify_unwrapped(struct qualify *qualify, struct err *err);

@@ -3,11 +3,6 @@
 
 #define OUT_MAX 4096
 
-static enum err_code missing(struct err *err)
-{
-	return err_set(err, ERR_PRECONDITION, 0, "not tried: there is no key for it");
-}
-
 static enum err_code read_value(struct hsm_session *session, CK_OBJECT_HANDLE object, void *unused, struct err *err)
 {
 	(void)unused;
@@ -25,7 +20,7 @@ enum err_code hsm_qualify_unread(struct qualify *qualify, struct err *err)
 	struct hsm_key *const keys[] = {qualify->ec, qualify->aes, qualify->mac};
 	enum err_code code = ERR_OK;
 	for (size_t i = 0; code == ERR_OK && i < sizeof keys / sizeof keys[0]; i++)
-		code = keys[i] ? hsm_run(qualify->hsm, keys[i], read_value, NULL, err) : missing(err);
+		code = keys[i] ? hsm_run(qualify->hsm, keys[i], read_value, NULL, err) : hsm_qualify_missing(err);
 	return code;
 }
 
@@ -67,6 +62,6 @@ enum err_code hsm_qualify_unwrapped(struct qualify *qualify, struct err *err)
 	struct hsm_key *const keys[] = {qualify->ec, qualify->aes, qualify->mac};
 	enum err_code code = ERR_OK;
 	for (size_t i = 0; code == ERR_OK && i < sizeof keys / sizeof keys[0]; i++)
-		code = keys[i] ? hsm_run(qualify->hsm, keys[i], wrap_out, NULL, err) : missing(err);
+		code = keys[i] ? hsm_run(qualify->hsm, keys[i], wrap_out, NULL, err) : hsm_qualify_missing(err);
 	return code;
 }

@@ -146,7 +146,7 @@ def one_life(system, seen, rng):
 def searchable(auditor):
     """The index opens beside the service, which does not wait for it."""
     try:
-        return auditor.search(wait=False, limit=1)
+        return auditor.search(limit=1)
     except Refused as refusal:
         assert refusal.code == grpc.StatusCode.UNAVAILABLE, refusal
         return None

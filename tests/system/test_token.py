@@ -80,7 +80,7 @@ class Load:
 def cosigned(system):
     """The indexes of all co-signatures on record."""
     auditor = system.client("gatekeeper", AUDITOR)
-    indexes, below = set(), auditor.search(wait=False, limit=1)[1].committed
+    indexes, below = set(), auditor.search(limit=1)[1].committed
     latest = below - 1
     while below:
         page, _ = auditor.search(before_index=below, wait_for_index=latest)

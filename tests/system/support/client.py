@@ -140,12 +140,8 @@ class Client:
         return self.stub.Remove(self.pb.RemoveRequest(envelope=envelope, proof=proof), timeout=self.timeout)
 
     @refusing
-    def search(self, wait=True, **fields):
-        """Records, newest first, and the tail. Of all that is committed by now, unless `fields` or `wait` say otherwise:
-        the index comes after the log."""
-        if wait and not {"wait_for_index", "before_index"} & fields.keys():
-            committed = self.search(wait=False, limit=1)[1].committed
-            fields["wait_for_index"] = max(committed, 1) - 1
+    def search(self, **fields):
+        """Records, newest first, and the tail."""
         request = self.audit_pb.SearchRequest(**{"limit": 10000, **fields})
         records, tail = [], None
         for response in self.records.Search(request, timeout=self.timeout):

@@ -33,6 +33,7 @@ int cli_ls(int argc, char **argv);
 int cli_rm(int argc, char **argv);
 int cli_audit(int argc, char **argv);
 int cli_policy(int argc, char **argv);
+int cli_unseal(int argc, char **argv);
 
 /* ---- commands of a command ---- */
 

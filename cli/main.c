@@ -24,6 +24,7 @@ static const struct {
     {"rm", cli_rm, "remove an object"},
     {"audit", cli_audit, "search the record"},
     {"policy", cli_policy, "look at rules, try them, take things back"},
+    {"unseal", cli_unseal, "recover objects from a copy of a bucket, offline"},
 };
 
 #define N_COMMANDS (sizeof commands / sizeof commands[0])

@@ -111,6 +111,9 @@ must_check enum err_code store_open_s3(const struct s3_options *options, struct 
 
 /* A local directory (made when missing, 0700). Writes are atomic and durable. */
 must_check enum err_code store_open_directory(const char *path, struct store **ret, struct err *err);
+/* A copy of a bucket in a folder, only to be read (nothing but list, head and download): a directory store's, or a file
+ * for each object with its metadata where copying tools leave them (s3client/copy.c). ERR_NOT_FOUND. */
+must_check enum err_code store_open_copy(const char *path, struct store **ret, struct err *err);
 void store_free(struct store *store);
 
 /* ---- using it ---- */

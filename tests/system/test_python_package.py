@@ -204,13 +204,14 @@ class Liar(grpc.GenericRpcHandler):
         identity = system.server_identity
         self.server.add_secure_port(self.address, grpc.ssl_server_credentials([(identity.key.read_bytes(),
                                                                                 identity.certificate.read_bytes())]))
-        self.change, self.failures, self.after, self.calls = None, 0, False, 0
+        self.change, self.failures, self.after, self.calls, self.metadata = None, 0, False, 0, {}
 
     def service(self, details):
         return grpc.stream_stream_rpc_method_handler(lambda requests, context: self._pass(details.method, requests, context))
 
     def _pass(self, method, requests, context):
         self.calls += 1
+        self.metadata[method.rpartition("/")[2]] = dict(context.invocation_metadata())
         if self.failures and not self.after:
             self.failures -= 1
             context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
@@ -332,6 +333,20 @@ def test_a_spent_transaction_is_not_called_replayed(system, liar):
         with pytest.raises(Unavailable, match="the answer is lost") as lost:
             gatekeeper.remove(system.propose("DELETE", "package/again"))
     assert lost.value.__cause__.reason == "REPLAYED" and liar.calls == 2
+
+
+def test_metadata_goes_with_all_calls_and_with_one(system, liar, client):
+    system.put(client, "package/meta", b"x")
+    with liar_client(system, liar, [], metadata=[("traceparent", "00-1")]) as gatekeeper:
+        for call, method, operation, more in ((gatekeeper.cosign, "CoSign", "GET", ()), (gatekeeper.list, "List", "LIST", ()),
+                                              (gatekeeper.fetch, "Fetch", "GET", (io.BytesIO(),)),
+                                              (gatekeeper.store, "Store", "PUT", (b"x",)),
+                                              (gatekeeper.remove, "Remove", "DELETE", ())):
+            envelope = system.propose(operation, "package/meta", **({"overwrite": True} if operation == "PUT" else {}))
+            call(envelope, *more, metadata=[("x-one", method)])
+            assert {"traceparent": "00-1", "x-one": method}.items() <= liar.metadata[method].items()
+        gatekeeper.cosign(system.propose("GET", "package/meta"))
+        assert "x-one" not in liar.metadata["CoSign"]
 
 
 def test_a_deadline_ends_it(system, liar):

@@ -14,6 +14,7 @@ from twokey.retry import Retry
 
 SERVICE = "/twokey.v1.Gatekeeper/"
 Pem = str | os.PathLike[str] | bytes
+Headers = tuple[tuple[str, str | bytes], ...]  # as grpcio takes them
 Metadata = Sequence[tuple[str, str | bytes]]
 Self_ = TypeVar("Self_", bound="Connection")
 

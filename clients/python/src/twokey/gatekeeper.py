@@ -82,7 +82,8 @@ class Gatekeeper(Connection):
     gatekeeper's public keys (PEM); with them the signatures of receipts and co-signatures are verified.
 
     A transaction is spent by its use. Where a call fails before that (Unavailable), it is tried again; once bytes have
-    moved it is not: ask the vendor for a new one. Transfers have no timeout unless given one."""
+    moved it is not: ask the vendor for a new one. Transfers have no timeout unless given one. `metadata` of a call goes
+    with that call, beside what goes with all."""
 
     def __init__(self, address: str, tls: Tls, *, holder: HolderKey | None = None, audit_keys: Sequence[Pem] = (),
                  transaction_keys: Sequence[Pem] = (), timeout: float | None = 60.0, retry: Retry = Retry(),
@@ -104,25 +105,25 @@ class Gatekeeper(Connection):
             SERVICE + "Store", pb.StoreRequest.SerializeToString, pb.StoreResponse.FromString)
 
     # ---- the methods ----
-    def cosign(self, envelope: Envelope, *, timeout: float | None = None) -> Envelope:
+    def cosign(self, envelope: Envelope, *, timeout: float | None = None, metadata: Metadata = ()) -> Envelope:
         """The envelope with the second signature. Spends no use; may be asked again."""
         def once(left: float | None) -> pb.CoSignResponse:
             with _errors():
                 return self._cosign(pb.CoSignRequest(envelope=envelope, proof=self._proof(envelope, "CoSign")),
-                                    timeout=left, metadata=self.metadata)
+                                    timeout=left, metadata=(*self.metadata, *metadata))
 
         signed = self.retry.call(once, self._limit(timeout)).envelope
         self._check_cosigned(signed, envelope)
         return signed
 
     def fetch(self, envelope: Envelope, out: Writable, *, progress: Progress | None = None,
-              timeout: float | None = None) -> Fetched:
+              timeout: float | None = None, metadata: Metadata = ()) -> Fetched:
         """Writes the object to `out`. When this raises, do not use what has been written."""
         incoming = Incoming(out, progress)
 
         def once(left: float | None) -> Fetched:
             call = self._fetch(pb.FetchRequest(envelope=envelope, proof=self._proof(envelope, "Fetch")), timeout=left,
-                               metadata=self.metadata)
+                               metadata=(*self.metadata, *metadata))
             with _errors(), _cancelling(call):
                 for response in call:
                     incoming.take(response)
@@ -131,13 +132,13 @@ class Gatekeeper(Connection):
         return self._spend(once, timeout, lambda: incoming.head is None)
 
     def fetch_file(self, envelope: Envelope, path: Path, *, progress: Progress | None = None,
-                   timeout: float | None = None) -> Fetched:
+                   timeout: float | None = None, metadata: Metadata = ()) -> Fetched:
         """The file appears under its name only when it is whole; an older one is replaced then."""
         with _file_when_whole(path) as out:
-            return self.fetch(envelope, out, progress=progress, timeout=timeout)
+            return self.fetch(envelope, out, progress=progress, timeout=timeout, metadata=metadata)
 
     def store(self, envelope: Envelope, source: Readable | bytes, *, content_type: str = "", size: int | None = None,
-              progress: Progress | None = None, timeout: float | None = None) -> Stored:
+              progress: Progress | None = None, timeout: float | None = None, metadata: Metadata = ()) -> Stored:
         """Stores bytes, or what `source` (opened in binary mode) has from where it stands. Nothing is visible in the
         bucket before all has arrived."""
         reader: Readable = io.BytesIO(source) if isinstance(source, (bytes, bytearray, memoryview)) else source
@@ -148,17 +149,18 @@ class Gatekeeper(Connection):
         def once(left: float | None) -> Stored:
             nonlocal outgoing
             outgoing = Outgoing(reader, total, progress)
-            response = self._send(envelope, outgoing, content_type, left)
+            response = self._send(envelope, outgoing, content_type, left, metadata)
             return self._stored(envelope, outgoing, response)
 
         return self._spend(once, timeout, lambda: not outgoing.started or rewinder.rewind())
 
     def store_file(self, envelope: Envelope, path: Path, *, content_type: str = "", progress: Progress | None = None,
-                   timeout: float | None = None) -> Stored:
+                   timeout: float | None = None, metadata: Metadata = ()) -> Stored:
         with open(path, "rb") as source:
-            return self.store(envelope, source, content_type=content_type, progress=progress, timeout=timeout)
+            return self.store(envelope, source, content_type=content_type, progress=progress, timeout=timeout,
+                              metadata=metadata)
 
-    def list(self, envelope: Envelope, *, timeout: float | None = None) -> Listing:
+    def list(self, envelope: Envelope, *, timeout: float | None = None, metadata: Metadata = ()) -> Listing:
         """All objects below the transaction's prefix, in key order."""
         entries: list[pb.ObjectEntry] = []
 
@@ -166,7 +168,7 @@ class Gatekeeper(Connection):
             entries.clear()
             tail = None
             call = self._list(pb.ListRequest(envelope=envelope, proof=self._proof(envelope, "List")), timeout=left,
-                              metadata=self.metadata)
+                              metadata=(*self.metadata, *metadata))
             with _errors(), _cancelling(call):
                 for page in call:
                     entries.extend(page.objects)
@@ -181,11 +183,11 @@ class Gatekeeper(Connection):
         made = [Entry(e.object, e.size, e.stored_size, e.modified.ToDatetime(datetime.timezone.utc)) for e in entries]
         return Listing(made, tail.record, tail.receipt)
 
-    def remove(self, envelope: Envelope, *, timeout: float | None = None) -> Removed:
+    def remove(self, envelope: Envelope, *, timeout: float | None = None, metadata: Metadata = ()) -> Removed:
         def once(left: float | None) -> pb.RemoveResponse:
             with _errors():
                 return self._remove(pb.RemoveRequest(envelope=envelope, proof=self._proof(envelope, "Remove")),
-                                    timeout=left, metadata=self.metadata)
+                                    timeout=left, metadata=(*self.metadata, *metadata))
 
         response = self._spend(once, self._limit(timeout), lambda: True)
         check_receipt(response.receipt, envelope, self._audit_keys)
@@ -218,9 +220,10 @@ class Gatekeeper(Connection):
                 raise failed from error
             raise
 
-    def _send(self, envelope: Envelope, outgoing: Outgoing, content_type: str, timeout: float | None) -> pb.StoreResponse:
+    def _send(self, envelope: Envelope, outgoing: Outgoing, content_type: str, timeout: float | None,
+              metadata: Metadata) -> pb.StoreResponse:
         head = pb.StoreHead(envelope=envelope, proof=self._proof(envelope, "Store"), content_type=content_type)
-        call = self._store.future(outgoing.messages(head), timeout=timeout, metadata=self.metadata)
+        call = self._store.future(outgoing.messages(head), timeout=timeout, metadata=(*self.metadata, *metadata))
         outgoing.on_error(call.cancel)
         try:
             with _errors(), _cancelling(call):

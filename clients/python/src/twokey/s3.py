@@ -17,7 +17,8 @@ from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import S3Transfer
 from botocore.exceptions import ClientError
 
-from twokey.errors import Unavailable
+from twokey.channel import Metadata
+from twokey.errors import TwokeyError
 from twokey.gatekeeper import Gatekeeper
 from twokey.retry import Retry
 from twokey.s3_errors import DOWNLOAD, UPLOAD, as_boto3
@@ -35,7 +36,8 @@ _IGNORED = {"ChecksumAlgorithm", "ChecksumMode"}  # a SHA-256 is always made and
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """`subject`: the end user on whose behalf; a function is asked for every transfer. One attempt of a transfer is one
-    transaction; `retry` says how many. `vendor` and `gatekeeper` should then not repeat by themselves."""
+    transaction; `retry` says how many. `vendor` and `gatekeeper` should then not repeat by themselves. `metadata`: asked for
+    every call of the gatekeeper."""
 
     vendor: Vendor
     gatekeeper: Gatekeeper
@@ -45,6 +47,7 @@ class Settings:
     purpose: str = ""
     lifetime: int | None = None
     retry: Retry = Retry()
+    metadata: Callable[[], Metadata] = tuple
 
 
 def _checked(extra: Mapping[str, Any] | None, ours: tuple[str, ...], boto3s: list[str]) -> dict[str, Any]:
@@ -124,7 +127,8 @@ class S3Client:
         def once() -> None:
             steps.again()
             envelope = self._authorize("GET", Bucket, Key, version_id=extra.get("VersionId", "")).envelope
-            self.settings.gatekeeper.fetch_file(envelope, path, progress=steps.progress)
+            self.settings.gatekeeper.fetch_file(envelope, path, progress=steps.progress,
+                                                metadata=self.settings.metadata())
 
         self._try(once, DOWNLOAD, lambda: True)
 
@@ -138,7 +142,8 @@ class S3Client:
         def once() -> None:
             steps.again()
             envelope = self._authorize("GET", Bucket, Key, version_id=extra.get("VersionId", "")).envelope
-            self.settings.gatekeeper.fetch(envelope, sink, progress=steps.progress)
+            self.settings.gatekeeper.fetch(envelope, sink, progress=steps.progress,
+                                           metadata=self.settings.metadata())
 
         self._try(once, DOWNLOAD, sink.rewind)
 
@@ -159,7 +164,7 @@ class S3Client:
             envelope = self._authorize("PUT", bucket, key, overwrite=True, content_type=content_type,
                                        content_sha256=base64.b64decode(digest) if digest else None).envelope
             self.settings.gatekeeper.store(envelope, counted, content_type=content_type, size=rewinder.size(),
-                                           progress=steps.progress)
+                                           progress=steps.progress, metadata=self.settings.metadata())
 
         self._try(once, UPLOAD, lambda: not counted.touched or rewinder.rewind())
 
@@ -171,8 +176,6 @@ class S3Client:
 
 @contextmanager
 def _boto3_errors(operation: str, settings: Settings) -> Iterator[None]:
-    from twokey.errors import TwokeyError
-
     try:
         yield
     except TwokeyError as error:
@@ -274,4 +277,4 @@ class S3Resource:
         return S3Object(self._client, bucket_name, key)
 
 
-__all__ = ["S3Bucket", "S3Client", "S3Object", "S3Resource", "Settings", "Unavailable"]
+__all__ = ["S3Bucket", "S3Client", "S3Object", "S3Resource", "Settings"]

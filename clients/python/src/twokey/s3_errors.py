@@ -34,7 +34,7 @@ _HEAD = {404: "Not Found", 403: "Forbidden", 400: "Bad Request", 412: "Precondit
 
 
 def as_boto3(error: TwokeyError, operation: str, address: str) -> Any:
-    """The exception that boto3 would raise. error.response has the reason and the record too: ["Error"]["Reason"], ["Record"]."""
+    """The exception that boto3 would raise. Its response["Error"] has the `Reason` and the `Record` too."""
     if not isinstance(error, CallError):
         return _client_error(_INTERNAL, operation, error, {})
     if isinstance(error, DeadlinePassed):

@@ -8,7 +8,7 @@ from typing import Literal
 
 import grpc
 
-from twokey.channel import SERVICE, Connection, Metadata, Tls
+from twokey.channel import SERVICE, Connection, Headers, Metadata, Tls
 from twokey.envelope import transaction_of
 from twokey.errors import IntegrityError, of_rpc_error
 from twokey.holder import HolderKey
@@ -44,7 +44,7 @@ class Vendor(Connection):
                   networks: Sequence[str] = (), uses: int = 1, byte_range: tuple[int, int] | None = None,
                   version_id: str = "", overwrite: bool = False, exact_bytes: int | None = None,
                   max_bytes: int | None = None, content_sha256: bytes | None = None, content_type: str = "",
-                  timeout: float | None = None) -> Authorized:
+                  timeout: float | None = None, metadata: Metadata = ()) -> Authorized:
         """Asks for a transaction. What the arguments mean is said in docs/PROTOCOL.md, section 3.
 
         `lifetime` in seconds, the deployment's default when None; `holder`: a key, or the SHA-256 that names one;
@@ -61,12 +61,12 @@ class Vendor(Connection):
                                    bucket=bucket, object=object, account=account, subject=subject,
                                    lifetime_seconds=lifetime, constraints=constraints, purpose=purpose, consent=consent,
                                    correlation_id=correlation_id)
-        return self._ask(request, self.timeout if timeout is None else timeout)
+        return self._ask(request, self.timeout if timeout is None else timeout, (*self.metadata, *metadata))
 
-    def _ask(self, request: AuthorizeRequest, timeout: float | None) -> Authorized:
+    def _ask(self, request: AuthorizeRequest, timeout: float | None, metadata: Headers) -> Authorized:
         def once(left: float | None) -> AuthorizeResponse:
             try:
-                return self._authorize(request, timeout=left, metadata=self.metadata)
+                return self._authorize(request, timeout=left, metadata=metadata)
             except grpc.RpcError as error:
                 raise of_rpc_error(error) from None
 

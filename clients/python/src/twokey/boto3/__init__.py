@@ -19,7 +19,7 @@ from typing import Any
 
 from boto3 import exceptions
 
-from twokey.channel import Tls
+from twokey.channel import Metadata, Tls
 from twokey.gatekeeper import Gatekeeper
 from twokey.holder import HolderKey
 from twokey.retry import Retry
@@ -33,18 +33,21 @@ _ACCEPTED = {"region_name", "api_version", "use_ssl", "verify", "endpoint_url", 
              "aws_session_token", "config", "aws_account_id"}
 
 _subject: contextvars.ContextVar[str] = contextvars.ContextVar("twokey_subject")
+_metadata: contextvars.ContextVar[Metadata] = contextvars.ContextVar("twokey_metadata", default=())
 _configured: Settings | None = None
 _once = Retry(attempts=1)
 
 
 @contextlib.contextmanager
-def acting_for(subject: str) -> Iterator[None]:
-    """Transfers in here, of this thread or task, are on behalf of that end user."""
-    token = _subject.set(subject)
+def acting_for(subject: str, metadata: Metadata = ()) -> Iterator[None]:
+    """Transfers in here, of this thread or task, are on behalf of that end user; `metadata` goes to the gatekeeper with
+    them."""
+    tokens = _subject.set(subject), _metadata.set(tuple(metadata))
     try:
         yield
     finally:
-        _subject.reset(token)
+        _subject.reset(tokens[0])
+        _metadata.reset(tokens[1])
 
 
 def configure(settings: Settings | None) -> None:
@@ -76,7 +79,7 @@ def _from_environment() -> Settings:
                             holder=HolderKey.generate(), audit_keys=[audit_key] if audit_key else [])
     standard = os.environ.get("TWOKEY_SUBJECT", "")
     return Settings(vendor, gatekeeper, _needed("TWOKEY_GATEKEEPER_NAME"), lambda: _who(standard),
-                    account=os.environ.get("TWOKEY_ACCOUNT", ""))
+                    account=os.environ.get("TWOKEY_ACCOUNT", ""), metadata=_metadata.get)
 
 
 def client(service_name: str, **options: Any) -> S3Client:

@@ -99,6 +99,51 @@ void audit_close(struct audit *audit)
 	free(audit);
 }
 
+/* The record of a transfer's grant, as that of its end. What moved is not known. */
+static enum err_code end_interrupted(struct audit *audit, const struct audit_transfer *transfer, struct err *err)
+{
+	Twokey__V1__Record *record = audit_record_decode(buf_span(&transfer->bytes));
+	struct audit_commit commit;
+	if (!record)
+		return err_set(err, ERR_CORRUPT, 0, "record %" PRIu64 " does not parse", transfer->index);
+	Twokey__V1__Record ended = *record;
+	ended.event = TWOKEY__V1__EVENT__EVENT_COMPLETION;
+	ended.decision = TWOKEY__V1__DECISION__DECISION_UNSPECIFIED;
+	ended.decision_index = transfer->index;
+	ended.outcome = (char *)"interrupted";
+	ended.detail = (char *)"the server ended before this transfer did: what has moved is not known";
+	enum err_code code = audit_commit(audit, &ended, NULL, &commit, err);
+	twokey__v1__record__free_unpacked(record, NULL);
+	return code;
+}
+
+enum err_code audit_end_interrupted(struct audit *audit, uint64_t *ret_n, struct err *err)
+{
+	enum err_code code = ERR_OK;
+	size_t n = 0;
+	*ret_n = 0;
+	if (!audit->ledger->kind->transfers)
+		return ERR_OK;
+	struct audit_transfer *list = audit->ledger->kind->transfers(audit->ledger, &n);
+	for (size_t i = 0; code == ERR_OK && i < n; i++)
+		code = end_interrupted(audit, &list[i], err);
+	audit_transfers_list_free(list, n);
+	*ret_n = n;
+	return code;
+}
+
+enum err_code audit_tend(struct audit *audit, struct err *err)
+{
+	return audit->ledger->kind->tend ? audit->ledger->kind->tend(audit->ledger, err) : ERR_OK;
+}
+
+void audit_last(struct audit *audit, struct audit_last *ret)
+{
+	*ret = (struct audit_last){0};
+	if (audit->ledger->kind->last)
+		audit->ledger->kind->last(audit->ledger, ret);
+}
+
 enum err_code audit_commit(struct audit *audit, const Twokey__V1__Record *record, const struct audit_use *use,
                            struct audit_commit *ret, struct err *err)
 {

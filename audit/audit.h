@@ -14,6 +14,14 @@
 
 struct audit;
 
+/* Vouches for files that are derived from the log: signs a SHA-256, and says whether a signature is one of ours. Called
+ * on the thread of audit_open and audit_tend. */
+struct audit_voucher {
+	enum err_code (*sign)(void *user, const uint8_t sha256[32], struct buf *out, struct err *err);
+	bool (*verify)(void *user, const uint8_t sha256[32], struct span signature);
+	void *user;
+};
+
 /* A database that several gatekeepers share as their ledger (docs/LEDGER.md). */
 struct audit_postgresql {
 	const char *connection;    /* as libpq takes it, without a password; NULL: the embedded log */
@@ -28,9 +36,10 @@ must_check enum err_code audit_postgresql_check(const struct audit_postgresql *p
 struct audit_options {
 	const char *directory; /* made (0700) when missing; locked against a second process */
 	struct audit_postgresql postgresql;
-	uint64_t segment_bytes;     /* preallocated size of a segment file; 0: 16 MiB */
-	unsigned commit_timeout_ms; /* longest wait for durability; 0: 10000 */
-	const struct clock *clock;  /* NULL: the system's */
+	uint64_t segment_bytes;       /* preallocated size of a segment file; 0: 16 MiB */
+	unsigned commit_timeout_ms;   /* longest wait for durability; 0: 10000 */
+	const struct clock *clock;    /* NULL: the system's */
+	struct audit_voucher voucher; /* zeros: no snapshots, a start reads the last hour */
 };
 
 /* Opens or makes the ledger: verifies the tail, repairs a torn last write (never acknowledged to anybody) and records
@@ -84,6 +93,20 @@ struct audit_object {
 };
 must_check enum err_code audit_object_fresh(struct audit *audit, const struct audit_object *object, bool *ret_fresh,
                                             struct err *err);
+
+/* What the last process had granted and not ended when it died is recorded as ended: a completion with the outcome
+ * "interrupted" for each, exactly once, whatever happens meanwhile. Called before anything is served. */
+must_check enum err_code audit_end_interrupted(struct audit *audit, uint64_t *ret_n, struct err *err);
+/* To be called about once a second, on one thread: writes a snapshot of the state when one is due. An error only means
+ * that the next start takes longer. */
+must_check enum err_code audit_tend(struct audit *audit, struct err *err);
+/* The last record that was there at the start; event UNSPECIFIED: there was none. */
+struct audit_last {
+	uint64_t index;
+	int64_t time_ms;
+	Twokey__V1__Event event;
+};
+void audit_last(struct audit *audit, struct audit_last *ret);
 
 /* Can records be written? For health. */
 must_check enum err_code audit_check(struct audit *audit, struct err *err);

@@ -47,7 +47,8 @@ struct audit_place {
 
 struct audit_tuning {
 	const struct audit_io *io;
-	unsigned retry_ms; /* between attempts to recover from a failure */
+	unsigned retry_ms;         /* between attempts to recover from a failure */
+	uint64_t snapshot_records; /* behind the last snapshot that make another one due */
 };
 
 static inline unsigned audit_retry_ms(const struct audit_tuning *tuning)

@@ -41,7 +41,7 @@ enum err_code audit_decide(const struct audit_asked *asked, const struct audit_m
 	if (asked->grants && moment->now_ms < moment->last_ms - AUDIT_SKEW_MS)
 		ret->commit.refusal = REASON_CLOCK_IN_DOUBT;
 	else if (asked->use)
-		ret->commit.refusal = audit_uses_apply(uses, asked->use, time_ms);
+		ret->commit.refusal = audit_uses_apply(uses, asked->use, time_ms, moment->index);
 	return ERR_OK;
 }
 

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "audit/internal.h"
+#include "audit/transfers.h"
 
 struct audit_ledger {
 	const struct audit_ledger_kind *kind;
@@ -43,6 +44,7 @@ struct audit_verdict {
 struct audit_moment {
 	int64_t now_ms, last_ms; /* the clock's, the last record's */
 	uint64_t changed;        /* as in struct audit_state */
+	uint64_t index;          /* of what is appended then */
 };
 struct audit_uses;
 /* The time of what is appended then: it never runs backwards. */
@@ -95,6 +97,10 @@ struct audit_ledger_kind {
 	enum audit_step (*stream_next)(struct audit_stream *stream, struct audit_entry *ret, struct err *err);
 	void (*stream_close)(struct audit_stream *stream);
 	enum err_code (*published)(struct audit_ledger *ledger, struct audit_published *ret, struct err *err);
+	/* Derived state that one process has alone; NULL in a ledger that is shared. */
+	struct audit_transfer *(*transfers)(struct audit_ledger *ledger, size_t *ret_n);
+	enum err_code (*tend)(struct audit_ledger *ledger, struct err *err);
+	void (*last)(struct audit_ledger *ledger, struct audit_last *ret);
 	enum err_code (*publish)(struct audit_ledger *ledger, const struct audit_published *last,
 	                         const struct audit_published *next, struct err *err);
 };

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "audit/record.h"
+#include "audit/snapshot.h"
 
 static enum err_code start_thread(pthread_t *thread, void *(*body)(void *), void *user, bool *ret_runs, struct err *err)
 {
@@ -62,6 +63,7 @@ void audit_log_free(struct audit_ledger *ledger)
 	pthread_mutex_destroy(&log->publishing);
 	audit_segments_done(&log->segments);
 	audit_uses_free(log->uses);
+	audit_transfers_free(log->transfers);
 	audit_hasher_free(log->hasher);
 	free(log->path);
 	free(log->directory);
@@ -105,7 +107,7 @@ static enum err_code enqueue_locked(struct audit_log *log, const struct audit_ap
                                     struct audit_verdict *ret, struct audit_batch **ret_batch, struct err *err)
 {
 	const struct audit_moment moment = {
-	    .now_ms = clock_now_ms(log->clock), .last_ms = log->last_ms, .changed = log->changed};
+	    .now_ms = clock_now_ms(log->clock), .last_ms = log->last_ms, .changed = log->changed, .index = log->next_index};
 	const struct audit_asked asked = {
 	    .grants = audit_record_grants(append->record), .use = append->use, .known = append->known};
 	int64_t time_ms = audit_moment_time(&moment);
@@ -122,6 +124,7 @@ static enum err_code enqueue_locked(struct audit_log *log, const struct audit_ap
 	batch->last_ms = time_ms;
 	log->queued_bytes += frame_bytes;
 	log->last_ms = time_ms;
+	audit_transfers_see(log->transfers, log->next_index, append->record, rest);
 	ret->commit.index = log->next_index++;
 	ret->commit.time_ms = time_ms;
 	if (audit_record_changes_state(append->record))
@@ -235,6 +238,25 @@ bool audit_log_segment_of(struct audit_log *log, uint64_t index, uint64_t *ret_s
 	return found;
 }
 
+static struct audit_transfer *log_transfers(struct audit_ledger *ledger, size_t *ret_n)
+{
+	struct audit_log *log = audit_log_of(ledger);
+	pthread_mutex_lock(&log->lock);
+	struct audit_transfer *list = audit_transfers_list(log->transfers, ret_n);
+	pthread_mutex_unlock(&log->lock);
+	return list;
+}
+
+static enum err_code log_tend(struct audit_ledger *ledger, struct err *err)
+{
+	return audit_snapshot_tend(audit_log_of(ledger), err);
+}
+
+static void log_last(struct audit_ledger *ledger, struct audit_last *ret)
+{
+	*ret = audit_log_of(ledger)->last;
+}
+
 const struct audit_ledger_kind audit_log_kind = {
     .stop = log_stop,
     .free = audit_log_free,
@@ -252,4 +274,7 @@ const struct audit_ledger_kind audit_log_kind = {
     .stream_close = audit_log_stream_close,
     .published = audit_log_published,
     .publish = audit_log_publish,
+    .transfers = log_transfers,
+    .tend = log_tend,
+    .last = log_last,
 };

@@ -9,6 +9,7 @@
 #include "audit/batch.h"
 #include "audit/ledger.h"
 #include "audit/segment.h"
+#include "audit/transfers.h"
 #include "audit/uses.h"
 #include "audit/walk.h"
 
@@ -31,6 +32,14 @@ struct audit_log {
 	const struct audit_io *io;
 	int lock_fd;
 
+	struct audit_voucher voucher;
+	struct audit_last last; /* the record that was last at the start */
+
+	/* Of the thread that calls audit_tend. */
+	uint64_t snapshot_due;  /* records behind the last that make another one due */
+	uint64_t snapshot_next; /* records before the last snapshot */
+	int64_t snapshot_us;    /* when, monotonic */
+
 	pthread_mutex_t publishing; /* the file `checkpoint` */
 	pthread_mutex_t lock;
 	pthread_cond_t work;      /* something for the committer */
@@ -47,6 +56,7 @@ struct audit_log {
 	int64_t last_ms;  /* time of the last record that was given an index */
 	uint64_t changed; /* no record from this index on changes what decisions are made on */
 	struct audit_uses *uses;
+	struct audit_transfers *transfers;
 	struct audit_segments segments;
 	bool stopping, preparer_stop, following_stop;
 	bool failed; /* nothing is taken until the log has been verified */

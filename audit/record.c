@@ -92,6 +92,17 @@ bool audit_record_changes_state(const Twokey__V1__Record *record)
 	        (record->event == TWOKEY__V1__EVENT__EVENT_KEY && record->key_action));
 }
 
+bool audit_record_begins(const Twokey__V1__Record *record)
+{
+	return record->decision == TWOKEY__V1__DECISION__DECISION_GRANTED && event_spends(record->event);
+}
+
+bool audit_record_ends(const Twokey__V1__Record *record)
+{
+	return record->event == TWOKEY__V1__EVENT__EVENT_COMPLETION ||
+	       (record->decision == TWOKEY__V1__DECISION__DECISION_DENIED && record->decision_index);
+}
+
 /* What is in memory and what a restart would rebuild must be the same. */
 static enum err_code check_use(const Twokey__V1__Record *record, const struct audit_use *use, struct err *err)
 {

@@ -8,10 +8,7 @@ enum { BUCKETS_MIN = 1024, SWEEP_BUCKETS = 4 };
 
 struct entry {
 	struct entry *next;
-	uint8_t id[16];
-	uint8_t sha256[32];
-	uint32_t spent;
-	int64_t forget_ms;
+	struct audit_uses_entry about;
 };
 
 struct audit_uses {
@@ -63,7 +60,7 @@ static struct entry **bucket_of(const struct audit_uses *uses, const uint8_t id[
 static struct entry *find(const struct audit_uses *uses, const uint8_t id[16])
 {
 	struct entry *entry = *bucket_of(uses, id);
-	while (entry && memcmp(entry->id, id, sizeof(entry->id)) != 0)
+	while (entry && memcmp(entry->about.id, id, sizeof(entry->about.id)) != 0)
 		entry = entry->next;
 	return entry;
 }
@@ -76,7 +73,7 @@ static void grow(struct audit_uses *uses)
 	larger.hand = 0;
 	for (size_t i = 0; i < uses->n_buckets; i++)
 		for (struct entry *entry = uses->buckets[i], *next; entry; entry = next) {
-			struct entry **bucket = bucket_of(&larger, entry->id);
+			struct entry **bucket = bucket_of(&larger, entry->about.id);
 			next = entry->next;
 			entry->next = *bucket;
 			*bucket = entry;
@@ -91,7 +88,7 @@ static void sweep(struct audit_uses *uses, int64_t time_ms)
 		struct entry **link = &uses->buckets[uses->hand];
 		while (*link) {
 			struct entry *entry = *link;
-			if (entry->forget_ms >= time_ms) {
+			if (entry->about.forget_ms >= time_ms) {
 				link = &entry->next;
 				continue;
 			}
@@ -103,28 +100,52 @@ static void sweep(struct audit_uses *uses, int64_t time_ms)
 	}
 }
 
-static struct entry *insert(struct audit_uses *uses, const struct audit_use *use)
+static struct entry *put(struct audit_uses *uses, const struct audit_uses_entry *about)
 {
 	if (uses->n >= uses->n_buckets)
 		grow(uses);
 	struct entry *entry = xcalloc(1, sizeof(*entry));
-	struct entry **bucket = bucket_of(uses, use->transaction_id);
-	memcpy(entry->id, use->transaction_id, sizeof(entry->id));
-	memcpy(entry->sha256, use->transaction_sha256, sizeof(entry->sha256));
-	entry->forget_ms = use->expires_at_ms + AUDIT_KEEP_MS;
+	struct entry **bucket = bucket_of(uses, about->id);
+	entry->about = *about;
 	entry->next = *bucket;
 	*bucket = entry;
 	uses->n++;
 	return entry;
 }
 
+static struct entry *insert(struct audit_uses *uses, const struct audit_use *use)
+{
+	struct audit_uses_entry about = {.forget_ms = use->expires_at_ms + AUDIT_KEEP_MS};
+	memcpy(about.id, use->transaction_id, sizeof(about.id));
+	memcpy(about.sha256, use->transaction_sha256, sizeof(about.sha256));
+	return put(uses, &about);
+}
+
+void audit_uses_put(struct audit_uses *uses, const struct audit_uses_entry *about)
+{
+	put(uses, about);
+}
+
+bool audit_uses_page(const struct audit_uses *uses, struct audit_uses_cursor *cursor, size_t buckets, int64_t time_ms,
+                     void (*each)(const struct audit_uses_entry *entry, void *user), void *user)
+{
+	if (cursor->at == 0)
+		cursor->buckets = uses->n_buckets;
+	cursor->lost = cursor->buckets != uses->n_buckets;
+	for (; !cursor->lost && buckets && cursor->at < uses->n_buckets; buckets--, cursor->at++)
+		for (const struct entry *entry = uses->buckets[cursor->at]; entry; entry = entry->next)
+			if (entry->about.forget_ms >= time_ms)
+				each(&entry->about, user);
+	return !cursor->lost && cursor->at < uses->n_buckets;
+}
+
 static enum reason judge(const struct entry *entry, const struct audit_use *use, int64_t time_ms)
 {
 	if (use->expires_at_ms + AUDIT_KEEP_MS < time_ms)
 		return REASON_EXPIRED;
-	if (entry && memcmp(entry->sha256, use->transaction_sha256, sizeof(entry->sha256)) != 0)
+	if (entry && memcmp(entry->about.sha256, use->transaction_sha256, sizeof(entry->about.sha256)) != 0)
 		return REASON_ID_REUSED;
-	if (entry && use->spend && entry->spent >= use->max_uses)
+	if (entry && use->spend && entry->about.spent >= use->max_uses)
 		return REASON_REPLAYED;
 	return REASON_NONE;
 }
@@ -134,7 +155,7 @@ enum reason audit_uses_judge(const struct audit_uses *uses, const struct audit_u
 	return judge(find(uses, use->transaction_id), use, time_ms);
 }
 
-enum reason audit_uses_apply(struct audit_uses *uses, const struct audit_use *use, int64_t time_ms)
+enum reason audit_uses_apply(struct audit_uses *uses, const struct audit_use *use, int64_t time_ms, uint64_t index)
 {
 	struct entry *entry = find(uses, use->transaction_id);
 	enum reason reason = judge(entry, use, time_ms);
@@ -144,26 +165,35 @@ enum reason audit_uses_apply(struct audit_uses *uses, const struct audit_use *us
 		sweep(uses, time_ms);
 		entry = insert(uses, use);
 	}
-	entry->spent += use->spend;
+	entry->about.spent += use->spend;
+	entry->about.last_index = index;
 	return REASON_NONE;
 }
 
-void audit_uses_restore(struct audit_uses *uses, const struct audit_use *use)
+static struct entry *find_or_insert(struct audit_uses *uses, const struct audit_use *use)
 {
-	audit_uses_restore_spent(uses, use, use->spend);
+	struct entry *entry = find(uses, use->transaction_id);
+	return entry ? entry : insert(uses, use);
+}
+
+void audit_uses_restore(struct audit_uses *uses, const struct audit_use *use, uint64_t index)
+{
+	const struct entry *known = find(uses, use->transaction_id);
+	if (known && known->about.last_index >= index)
+		return;
+	struct entry *entry = find_or_insert(uses, use);
+	entry->about.spent += use->spend;
+	entry->about.last_index = index;
 }
 
 void audit_uses_restore_spent(struct audit_uses *uses, const struct audit_use *use, uint32_t spent)
 {
-	struct entry *entry = find(uses, use->transaction_id);
-	if (!entry)
-		entry = insert(uses, use);
-	entry->spent += spent;
+	find_or_insert(uses, use)->about.spent += spent;
 }
 
 bool audit_uses_known(const struct audit_uses *uses, const uint8_t id[16], uint32_t *ret_spent)
 {
 	const struct entry *entry = find(uses, id);
-	*ret_spent = entry ? entry->spent : 0;
+	*ret_spent = entry ? entry->about.spent : 0;
 	return entry != NULL;
 }

@@ -99,8 +99,7 @@ bool audit_record_begins(const Twokey__V1__Record *record)
 
 bool audit_record_ends(const Twokey__V1__Record *record)
 {
-	return record->event == TWOKEY__V1__EVENT__EVENT_COMPLETION ||
-	       (record->decision == TWOKEY__V1__DECISION__DECISION_DENIED && record->decision_index);
+	return record->event == TWOKEY__V1__EVENT__EVENT_COMPLETION;
 }
 
 /* What is in memory and what a restart would rebuild must be the same. */

@@ -27,8 +27,7 @@ int64_t audit_record_time_ms(const Twokey__V1__Record *record);
 bool audit_record_use(const Twokey__V1__Record *record, struct audit_use *ret);
 /* True when the record changes what decisions are made on (audit_state). */
 bool audit_record_changes_state(const Twokey__V1__Record *record);
-/* Begins a transfer (granted FETCH, STORE, LIST, REMOVE); ends the one that decision_index granted (its completion, or
- * a refusal that took the grant back). */
+/* Begins a transfer (granted FETCH, STORE, LIST, REMOVE); ends the one that decision_index granted. */
 bool audit_record_begins(const Twokey__V1__Record *record);
 bool audit_record_ends(const Twokey__V1__Record *record);
 /* A decision that lets something happen. */

@@ -225,4 +225,9 @@ must_check enum err_code rpc_unary(struct rpc_client *client, const char *path, 
 void rpc_init(void);
 void rpc_shutdown(void);
 
+/* TLS handshakes that the core has refused since this was last asked, and what it says of the last; process-wide. It
+ * does not say whose they were, and is silent about peers that go away or let the time run out. */
+#define RPC_REFUSED_TEXT_MAX 200
+unsigned rpc_refused_handshakes(char text[RPC_REFUSED_TEXT_MAX]);
+
 #endif

@@ -4,6 +4,9 @@
 
 #include "server/bucket.h"
 #include "server/limits.h"
+#include "server/vouch.h"
+
+#define SNAPSHOT_TYPE "application/vnd.twokey.state.v1"
 
 static enum err_code sign_for_tls(void *key, const uint8_t digest[32], struct buf *sig, struct err *err)
 {
@@ -59,6 +62,19 @@ static enum err_code open_trust(struct deployment *deployment, struct err *err)
 	return config->tls.client_ca ? identity_trust_new(&options, &deployment->trust, err) : ERR_OK;
 }
 
+static enum err_code sign_snapshot(void *user, const uint8_t sha256[32], struct buf *out, struct err *err)
+{
+	const struct deployment *deployment = (const struct deployment *)user;
+	return vouch_sign(keys_audit(deployment->keys), SNAPSHOT_TYPE, sha256, out, err);
+}
+
+static bool verify_snapshot(void *user, const uint8_t sha256[32], struct span signature)
+{
+	struct deployment *deployment = (struct deployment *)user;
+	struct err err;
+	return vouch_verify(deployment->keys, SNAPSHOT_TYPE, sha256, signature, &err) == ERR_OK;
+}
+
 enum err_code deployment_open_ledger(struct deployment *deployment, struct err *err)
 {
 	const struct audit_options options = {
@@ -66,6 +82,7 @@ enum err_code deployment_open_ledger(struct deployment *deployment, struct err *
 	    .segment_bytes = deployment->config->ledger.segment_size,
 	    .postgresql = config_postgresql(deployment->config),
 	    .clock = deployment->clock,
+	    .voucher = {sign_snapshot, verify_snapshot, deployment},
 	};
 	enum err_code code = audit_open(&options, &deployment->audit, err);
 	const struct restricting_options restricting = {.audit = deployment->audit,

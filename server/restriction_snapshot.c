@@ -3,6 +3,7 @@
 #include "common/pb.h"
 #include "common/text.h"
 #include "server/restriction_record.h"
+#include "server/vouch.h"
 #include "transaction/transaction.h"
 
 #define TYPE      "application/vnd.twokey.restrictions.v1"
@@ -77,25 +78,12 @@ void restriction_snapshot_body(struct restrictions *restrictions, struct keys *k
 	keys_facts(keys, append_record, out);
 }
 
-static enum err_code sign(struct span body, struct hsm_key *key, struct buf *out, struct err *err)
-{
-	uint8_t sha256[32];
-	text_sha256(body, sha256);
-	struct envelope envelope = {0};
-	envelope_new(TYPE, span_of(sha256, sizeof sha256), &envelope);
-	enum err_code code = envelope_sign(&envelope, key, err);
-	if (code == ERR_OK) {
-		struct envelope_view view;
-		pb_pack(&envelope_to_pb(&envelope, &view)->base, out);
-	}
-	envelope_done(&envelope);
-	return code;
-}
-
 enum err_code restriction_snapshot_write(const char *directory, struct span body, struct hsm_key *key, struct err *err)
 {
 	autobuf struct buf envelope = {0}, file = {.max = BYTES_MAX};
-	enum err_code code = sign(body, key, &envelope, err);
+	uint8_t sha256[32];
+	text_sha256(body, sha256);
+	enum err_code code = vouch_sign(key, TYPE, sha256, &envelope, err);
 	if (code != ERR_OK)
 		return code;
 	buf_append_u32be(&file, (uint32_t)envelope.len);
@@ -133,21 +121,11 @@ static bool take_sized(struct span *from, struct span *ret)
 	return take_u32(from, &len) && take(from, len, ret);
 }
 
-static enum err_code check_signature(struct span envelope_bytes, struct span body, struct keys *keys, struct err *err)
+static enum err_code check_signature(struct span envelope, struct span body, struct keys *keys, struct err *err)
 {
 	uint8_t sha256[32];
 	text_sha256(body, sha256);
-	struct envelope envelope = {0};
-	struct keyring *ring = keyring_new();
-	enum err_code code = envelope_parse(envelope_bytes, &envelope, err);
-	keys_add_public(keys, TWOKEY__V1__KEY_ROLE__KEY_ROLE_AUDIT, ring);
-	if (code == ERR_OK &&
-	    (strcmp(envelope.type, TYPE) != 0 || !span_eq(buf_span(&envelope.payload), span_of(sha256, sizeof sha256)) ||
-	     !keyring_verify(ring, &envelope, 0)))
-		code = err_set(err, ERR_CORRUPT, 0, "no audit key of ours has signed it");
-	keyring_free(ring);
-	envelope_done(&envelope);
-	return code;
+	return vouch_verify(keys, TYPE, sha256, envelope, err);
 }
 
 static bool restore_record(struct restrictions *restrictions, struct keys *keys, struct span bytes)

@@ -10,6 +10,7 @@
 
 #include "proto/descriptors.h"
 #include "server/deployment.h"
+#include "server/gaps.h"
 #include "server/health.h"
 #include "server/last_resort.h"
 #include "server/methods.h"
@@ -98,6 +99,9 @@ static enum err_code start(struct server *server, struct err *err)
 		code = deployment_open_ledger(server->deployment, err);
 	if (code != ERR_OK)
 		return code;
+	code = gaps_record_start(server->deployment, err);
+	if (code != ERR_OK)
+		return code;
 	code = record_event(server, TWOKEY__V1__EVENT__EVENT_START, "twokey " TWOKEY_VERSION, err);
 	if (code != ERR_OK)
 		return code;
@@ -140,6 +144,7 @@ static void follow_keys(struct server *server)
 static int run_until_stopped(struct server *server, const sigset_t *signals)
 {
 	const struct timespec period = {.tv_sec = TEND_S};
+	struct gaps_watch watch = {0};
 	for (;;) {
 		int got = sigtimedwait(signals, NULL, &period);
 		if (got == SIGTERM || got == SIGINT)
@@ -149,6 +154,7 @@ static int run_until_stopped(struct server *server, const sigset_t *signals)
 		reload_if_changed(server->deployment);
 		restricting_tend(server->deployment->restrictions);
 		follow_keys(server);
+		gaps_look(&watch, server->deployment);
 	}
 }
 

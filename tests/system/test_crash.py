@@ -22,7 +22,8 @@ KILLS = 200 if TORTURE else 20
 WORKERS = 6
 OBJECTS = 8
 GRANTED = 1
-FETCH, STORE, COSIGN, COMPLETION, START, RECOVERY = 5, 6, 4, 9, 1, 11
+FETCH, STORE, COSIGN, COMPLETION, START, RECOVERY, GAP = 5, 6, 4, 9, 1, 11, 17
+TRANSFERS = (5, 6, 7, 8)
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(3000 if TORTURE else 400)]
 
@@ -182,6 +183,10 @@ def compare(seen, records):
     for identity, index in seen.cosigned:
         record = records[index]
         assert (record.event, record.decision, record.transaction_id) == (COSIGN, GRANTED, identity)
+    begun = [record.index for record in records if record.event in TRANSFERS and record.decision == GRANTED]
+    ended = collections.Counter(record.decision_index for record in records
+                                if record.event == COMPLETION)
+    assert ended == collections.Counter(begun), "each transfer that was granted ends on record, exactly once"
     completions = {record.decision_index: record for record in records if record.event == COMPLETION}
     for key, (digest, index) in seen.stored.items():
         record = records[index]
@@ -207,8 +212,10 @@ def test_kill_at_any_moment(make_system, release_bin):
     compare(seen, records)
     starts = [record for record in records if record.event == START]
     assert len(starts) == KILLS + 1
+    assert sum(record.event == GAP for record in records) == KILLS, "each start says that the end before it was none"
     check_objects(system, seen)
-    print(f"{KILLS} kills, {len(records)} records, {len(seen.uses)} transactions fetched, {len(seen.stored)} objects "
+    interrupted = sum(record.outcome == "interrupted" for record in records)
+    print(f"{KILLS} kills, {interrupted} interrupted transfers, {len(records)} records, {len(seen.uses)} transactions fetched, {len(seen.stored)} objects "
           f"stored, {sum(1 for record in records if record.event == RECOVERY)} recoveries")
     assert len(seen.spent) > KILLS and len(seen.stored) > KILLS / 4, "there was hardly any load"
 

@@ -17,8 +17,7 @@ static void end(struct ledger *ledger, uint64_t index)
 	struct err err = {0};
 	struct audit_commit commit;
 	Twokey__V1__Record record =
-	    record_of(event, event == TWOKEY__V1__EVENT__EVENT_COMPLETION ? TWOKEY__V1__DECISION__DECISION_UNSPECIFIED
-	                                                                  : TWOKEY__V1__DECISION__DECISION_DENIED);
+	    record_of(TWOKEY__V1__EVENT__EVENT_COMPLETION, TWOKEY__V1__DECISION__DECISION_UNSPECIFIED);
 	record.outcome = (char *)"complete";
 	record.decision_index = index;
 	assert_ok(audit_commit(ledger->audit, &record, NULL, &commit, &err), err);
@@ -35,7 +34,7 @@ static uint64_t end_interrupted(struct ledger *ledger)
 static void check_interrupted(struct ledger *ledger, uint64_t at, uint64_t of)
 {
 	Twokey__V1__Record *record = read_record(ledger, at), *grant = read_record(ledger, of);
-	assert_int_equal(record->event);
+	assert_int_equal(record->event, TWOKEY__V1__EVENT__EVENT_COMPLETION);
 	assert_int_equal(record->decision, 0);
 	assert_int_equal(record->decision_index, of);
 	assert_string_equal(record->outcome, "interrupted");

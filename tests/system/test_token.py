@@ -13,7 +13,7 @@ from support.client import Refused
 from support.deployment import AUDITOR
 from support.process import until
 
-RECOVERY = 5
+RECOVERY = 5 if os.environ.get("TWOKEY_TORTURE") else 60  # seconds; the machine may be busy with other tests
 COSIGN, GRANTED = 4, 1
 PATIENCE = 1500  # ms, the gatekeeper's for its token
 

@@ -53,7 +53,7 @@ static void ways_back(void)
 	expect("after all sessions closed", token_use(&token, &err), ERR_OK);
 	hsm_keeper_open(token.hsm, &(struct err){.text = "a test"});
 	expect("refused while out of order", token_use(&token, &err), ERR_UNAVAILABLE);
-	int64_t until = clock_monotonic_us() + 5000000;
+	int64_t until = clock_monotonic_us() + PATIENCE_US;
 	enum err_code code;
 	while ((code = hsm_check(token.hsm, &err)) != ERR_OK && clock_monotonic_us() < until)
 		usleep(1000);

@@ -15,6 +15,9 @@
 #define NSS_MODULE "/usr/lib/x86_64-linux-gnu/libsoftokn3.so"
 #define NSS_URI    "pkcs11:token=NSS%20Certificate%20DB"
 
+/* How long a test waits for what has to come: other things run on the machine as well. */
+#define PATIENCE_US 60000000
+
 struct token {
 	struct softhsm softhsm;
 	char rules[128];

@@ -198,11 +198,11 @@ export class Transport {
     this.fetch = fetch;
   }
 
-  async #ask(path, message, options) {
+  async #ask(path, message, signal, options) {
     const headers = { "content-type": "application/grpc-web+proto", "x-grpc-web": "1" };
     if (options.timeoutMs) headers["grpc-timeout"] = `${Math.ceil(options.timeoutMs)}m`;
     const response = await this.fetch(this.url + path, {
-      method: "POST", headers, body: frameOf(message), signal: signalOf(options), credentials: this.credentials,
+      method: "POST", headers, body: frameOf(message), signal, credentials: this.credentials,
       mode: "cors", cache: "no-store", redirect: "error", referrerPolicy: "no-referrer",
     });
     if (!response.ok) throw new Refusal(response.status === 403 ? 7 : 14, (await response.text()).trim().slice(0, 300));
@@ -211,8 +211,9 @@ export class Transport {
 
   /** The messages of a response, as they come. Ends with a Refusal unless the call went well. */
   async* stream(path, requestType, request, responseType, options = {}) {
+    const signal = signalOf(options);
     try {
-      const response = await this.#ask(path, toBinary(requestType, create(requestType, request)), options);
+      const response = await this.#ask(path, toBinary(requestType, create(requestType, request)), signal, options);
       if (response.headers.get("grpc-status") !== null) {
         checkTrailers((name) => response.headers.get(name));
         return;
@@ -222,6 +223,7 @@ export class Transport {
           checkTrailers(trailersOf(bytes));
           return;
         }
+        signal?.throwIfAborted(); // what has come already would go on
         yield fromBinary(responseType, bytes);
       }
       throw new Refusal(14, "the connection broke");

@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
-export PATH="$root/build/tools/bin:$PATH:$root/build/tools/venv/bin"
+export PATH="$root/build/tools/bin:$PATH"
 export TWOKEY_BIN="${TWOKEY_BIN:-$root/build/dev/twokey}"
 export TWOKEY_RELEASE_BIN="${TWOKEY_RELEASE_BIN:-$root/build/release/twokey}"
 export PYTHONDONTWRITEBYTECODE=1

@@ -54,8 +54,11 @@ recent_node() {
 	major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\)\..*/\1/')
 	[ "${major:-0}" -ge "$node_least" ] && command -v npm >/dev/null
 }
-recent_node || $pip install --only-binary :all: "$node_wheel"
-PATH="$PATH:$tools/venv/bin"
+if ! recent_node; then
+	$pip install --only-binary :all: "$node_wheel"
+	ln -s "$tools/venv/bin/node" "$tools/venv/bin/npm" "$tools/bin/"
+	PATH="$tools/bin:$PATH"
+fi
 echo "test tools: node $(node --version), modules of clients/node and tests/web"
 mkdir -p "$tools/node"
 cp clients/node/package.json clients/node/package-lock.json "$tools/node/"

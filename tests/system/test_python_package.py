@@ -398,7 +398,8 @@ def test_the_wheel_installs_and_works(system, tmp_path):
 
     def run(*argv, **options):
         done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=380, cwd=tmp_path,
-                              env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONPATH": ""}, **options)
+                              env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_CACHE_DIR": "1",
+                                   "PYTHONPATH": ""}, **options)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -15,7 +15,7 @@ static int setup(void **state)
 	(void)state;
 	softhsm_setup(&token, "forgetful");
 	struct hsm_options options = softhsm_options(&token, "pkcs11:token=forgetful");
-	options.timeout_ms = 1000;
+	options.timeout_ms = 10000;
 	if (hsm_open(&options, &hsm, &err) != ERR_OK || hsm_generate_ec(hsm, "ec", &err) != ERR_OK ||
 	    hsm_generate_aes(hsm, "kek", &err) != ERR_OK)
 		return -1;

@@ -15,7 +15,7 @@ static int setup(void **state)
 	token_faulty(&token);
 	if (token_open(&token, &err) != ERR_OK)
 		return -1;
-	token.hsm->timeout_ms = 500;
+	token.hsm->timeout_ms = 2000;
 	return 0;
 }
 

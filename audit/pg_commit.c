@@ -9,7 +9,7 @@ enum { PAUSE_MS = 20 }; /* between attempts at a batch that may yet succeed */
 
 static enum err_code unavailable_locked(const struct audit_pg *pg, struct err *err)
 {
-	const struct err *failure = pg->lost ? &pg->loss : &pg->commit_failure;
+	const struct err *failure = pg->lost ? &pg->loss : pg->commit_failed ? &pg->commit_failure : &pg->watch_failure;
 	return err_set(err, ERR_UNAVAILABLE, failure->native, "the ledger cannot be written: %s", failure->text);
 }
 
@@ -43,7 +43,7 @@ static void entry_unref_locked(struct audit_pg_entry *entry)
 
 static enum err_code enqueue_locked(struct audit_pg *pg, struct audit_pg_entry *entry, struct err *err)
 {
-	if (pg->lost || pg->commit_failed)
+	if (pg->lost || pg->commit_failed || pg->watch_failed)
 		return unavailable_locked(pg, err);
 	if (pg->stopping)
 		return err_set(err, ERR_UNAVAILABLE, 0, "the record is being closed");

@@ -11,6 +11,8 @@ static enum err_code take(struct audit_pg *pg, struct audit_pg_conn *ret, struct
 	enum err_code code = ERR_OK;
 	*ret = (struct audit_pg_conn){.settings = &pg->settings};
 	pthread_mutex_lock(&pg->lock);
+	if (pg->watch_failed) /* the watcher will find it when it is back: nobody else waits for it */
+		code = err_set(err, ERR_UNAVAILABLE, pg->watch_failure.native, "%s", pg->watch_failure.text);
 	while (code == ERR_OK && pg->n_taken >= AUDIT_PG_POOL)
 		if (pthread_cond_timedwait(&pg->returned, &pg->lock, &deadline) != 0)
 			code = err_set(err, ERR_UNAVAILABLE, 0, "%s: all connections are taken", pg->settings.where);

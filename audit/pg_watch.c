@@ -3,6 +3,17 @@
 
 enum { SWEEP_MS = 30000 };
 
+/* A kept connection may have been broken: a fresh one tells whether the server is there. */
+static enum err_code ask(struct audit_pg *pg, struct audit_pg_conn *conn, struct audit_pg_call *call, struct err *err)
+{
+	bool kept = conn->pq != NULL;
+	if (kept && audit_pg_run(conn, call, 1, err) == ERR_OK)
+		return ERR_OK;
+	audit_pg_calls_done(call, 1);
+	enum err_code code = audit_pg_connect(&pg->settings, conn, err);
+	return code == ERR_OK ? audit_pg_run(conn, call, 1, err) : code;
+}
+
 static enum err_code look(struct audit_pg *pg, struct audit_pg_conn *conn, struct err *err)
 {
 	struct audit_pg_head seen, head;
@@ -11,9 +22,7 @@ static enum err_code look(struct audit_pg *pg, struct audit_pg_conn *conn, struc
 	pthread_mutex_unlock(&pg->lock);
 	int64_t asked_us = clock_monotonic_us();
 	struct audit_pg_call call = {.sql = AUDIT_PG_SELECT_HEAD};
-	enum err_code code = conn->pq ? ERR_OK : audit_pg_connect(&pg->settings, conn, err);
-	if (code == ERR_OK)
-		code = audit_pg_run(conn, &call, 1, err);
+	enum err_code code = ask(pg, conn, &call, err);
 	if (code == ERR_OK)
 		code = audit_pg_head_of(pg, call.result, &head, err);
 	if (code == ERR_OK)

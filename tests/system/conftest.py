@@ -90,6 +90,24 @@ def auditor(system):
 
 
 @pytest.fixture(scope="module")
+def postgres():
+    """A running PostgreSQL, also reached at 127.0.0.1; each deployment takes a schema of its own."""
+    from support.postgres import Postgres
+    from support.process import free_port
+
+    with tempfile.TemporaryDirectory(prefix="twokey-pg-", dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        server = Postgres(folder)
+        server.port = free_port()
+        server.init()
+        try:
+            server.start(server.port, "127.0.0.1")
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
 def versitygw(tmp_path_factory):
     """A running S3 server with the bucket `reports`."""
     from support import pki, s3

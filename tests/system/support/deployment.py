@@ -99,7 +99,7 @@ class System:
         self.identities = {name: self.authority.client(name) for name in (BACKEND, AUDITOR, OPERATOR)}
         self.stolen = ec.generate_private_key(ec.SECP256R1())
         self.store = store
-        self.clients = []
+        self.clients, self.more = [], []
         self.vendor = Party(self, "vendor", self._config("vendor", vendor))
         self.gatekeeper = Party(self, "gatekeeper", self._gatekeeper_config(gatekeeper))
         (self.gatekeeper.folder / "stolen.pem").write_bytes(pki.public_pem(self.stolen))
@@ -146,6 +146,24 @@ class System:
         else:
             self.gatekeeper.init("--s3-secret", f"{self.bucket}=-", stdin=s3.SECRET.encode() + b"\n")
 
+    def add_gatekeeper(self, name, **changes):
+        """Another one like the first: the same name, token, bucket and rules, a folder of its own. Not started."""
+        made = Party(self, name, {**json.loads(json.dumps(self.gatekeeper.config)), **changes})
+        for key in made.config["vendor_keys"]:
+            key["public_key"] = str((self.gatekeeper.folder / key["public_key"]).resolve())
+        made.config["rules"] = str(self.gatekeeper.folder / "rules.yaml")
+        for bucket in made.config["buckets"]:
+            if "directory" in bucket:
+                bucket["directory"] = str(self.gatekeeper.folder / bucket["directory"])
+        made.write()
+        setattr(self, name, made)
+        self.more.append(made)
+        return made
+
+    @property
+    def parties(self):
+        return [self.vendor, self.gatekeeper, *self.more]
+
     # ---- life ----
     def start(self):
         self.vendor.start()
@@ -156,17 +174,17 @@ class System:
         """Ends both in good order."""
         for client in self.clients:
             client.close()
-        codes = {party.name: party.stop() for party in (self.vendor, self.gatekeeper) if party.daemon}
+        codes = {party.name: party.stop() for party in self.parties if party.daemon}
         assert all(code == 0 for code in codes.values()), f"exit codes {codes}\n{self.logs()}"
 
     def abandon(self):
         """Ends whatever still runs, whatever happened before."""
-        for party in (self.vendor, self.gatekeeper):
+        for party in self.parties:
             if party.daemon and party.daemon.running:
                 party.daemon.kill()
 
     def logs(self):
-        return "\n".join(f"--- {party.name}\n{party.daemon.text()[-4000:]}" for party in (self.vendor, self.gatekeeper)
+        return "\n".join(f"--- {party.name}\n{party.daemon.text()[-4000:]}" for party in self.parties
                          if party.daemon)
 
     # ---- clients ----

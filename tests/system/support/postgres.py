@@ -31,14 +31,14 @@ def as_somebody():
 
 class Postgres:
     def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
+        self.folder, self.port = pathlib.Path(folder), 5432
         self.data = self.folder / "data"
         self.pid_file = self.folder / "pid"
         self.log = self.folder / "log"
 
     @property
     def connection(self):
-        return f"host={self.folder} user={SUPERUSER} dbname=postgres"
+        return f"host={self.folder} port={self.port} user={SUPERUSER} dbname=postgres"
 
     def init(self):
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -49,21 +49,22 @@ class Postgres:
                                         "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"],
                        check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
 
-    def start(self, port=5432, listen=""):
+    def start(self, port=None, listen=""):
         """`listen`: an address beside the socket, for what has to go through a proxy."""
+        self.port, self.listen = port or self.port, listen
         command = ["timeout", str(LIFE_S)] + as_somebody() + [
-            bin_folder() / "postgres", "-D", self.data, "-k", self.folder, "-p", str(port),
+            bin_folder() / "postgres", "-D", self.data, "-k", self.folder, "-p", str(self.port),
             "-c", f"listen_addresses={listen}", "-c", "max_connections=100", "-c", "shared_buffers=32MB"]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, cwd=self.folder,
                                             start_new_session=True)
         self.pid_file.write_text(str(self.process.pid))
-        self.await_ready(port)
+        self.await_ready()
 
-    def await_ready(self, port=5432):
+    def await_ready(self):
         end = time.monotonic() + START_S
         while time.monotonic() < end:
-            done = subprocess.run([bin_folder() / "pg_isready", "-q", "-h", self.folder, "-p", str(port)], check=False)
+            done = subprocess.run([bin_folder() / "pg_isready", "-q", "-h", self.folder, "-p", str(self.port)], check=False)
             if done.returncode == 0:
                 return
             time.sleep(0.05)
@@ -94,6 +95,9 @@ class Postgres:
                 pass
         self.process.wait(START_S)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def restart(self):
+        self.start(self.port, self.listen)
 
     def stop(self):
         if getattr(self, "process", None) and self.process.poll() is None:

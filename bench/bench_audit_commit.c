@@ -2,9 +2,9 @@
  *
  *	bench_audit_commit [DIRECTORY]
  *
- * The directory decides which disk is measured (default: the working directory). Rounds of both kinds alternate, so
- *that what else happens on the machine hits both; only the ratios mean anything. The search index is filled meanwhile,
- *as in service. */
+ * Also on PostgreSQL when TWOKEY_BENCH_POSTGRESQL has a connection string. The directory decides which disk is measured
+ *(default: the working directory). Rounds of both kinds alternate, so that what else happens on the machine hits both;
+ *only the ratios mean anything. The search index is filled meanwhile, as in service. */
 #include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
@@ -195,26 +195,36 @@ static int bare_file(const char *directory)
 	return fd;
 }
 
-int main(int argc, char **argv)
+static void measure_ledger(const char *kind, const struct audit_options *options, int fd)
 {
 	static const int counts[] = {1, 8, 64};
-	autofree char *directory = xasprintf("%s/bench-audit-XXXXXX", argc > 1 ? argv[1] : ".");
-	if (!mkdtemp(directory))
-		stop(directory, "cannot be made");
-	autofree char *ledger = xasprintf("%s/audit", directory);
 	struct audit *audit;
 	struct err err = {0};
-	if (audit_open(&(struct audit_options){.directory = ledger}, &audit, &err) != ERR_OK)
+	if (audit_open(options, &audit, &err) != ERR_OK)
 		stop("audit_open", err.text);
-	int fd = bare_file(directory);
 	double rate_at_one = 0;
+	printf("%s\n", kind);
 	printf("waiters  bare p50  wait p50  ratio  bare p99  wait p99  ratio   records/s    ratio CPU/record   (us)\n");
 	for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
 		double rate = measure(audit, fd, counts[i], rate_at_one);
 		rate_at_one = rate_at_one > 0 ? rate_at_one : rate;
 	}
-	close(fd);
 	audit_close(audit);
+}
+
+int main(int argc, char **argv)
+{
+	autofree char *directory = xasprintf("%s/bench-audit-XXXXXX", argc > 1 ? argv[1] : ".");
+	if (!mkdtemp(directory))
+		stop(directory, "cannot be made");
+	autofree char *embedded = xasprintf("%s/audit", directory), *shared = xasprintf("%s/shared", directory);
+	const char *connection = getenv("TWOKEY_BENCH_POSTGRESQL");
+	int fd = bare_file(directory);
+	measure_ledger("embedded log", &(struct audit_options){.directory = embedded}, fd);
+	if (connection)
+		measure_ledger("PostgreSQL (CPU: of the client alone)",
+		               &(struct audit_options){.directory = shared, .postgresql.connection = connection}, fd);
+	close(fd);
 	nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return 0;
 }

@@ -8,6 +8,12 @@ root=$PWD
 folder=build/bench
 rm -rf "$folder"
 mkdir -p "$folder"
+# A PostgreSQL of our own beside the embedded log, on the same disk where /tmp is.
+postgres=${TMPDIR:-/tmp}/twokey-bench-postgres
+if python3 tests/system/support/postgres.py start "$postgres"; then
+	trap 'python3 tests/system/support/postgres.py stop "$postgres"' EXIT
+	export TWOKEY_BENCH_POSTGRESQL="host=$postgres user=twokey dbname=postgres"
+fi
 for program in build/release/bench/bench_*; do
 	[ -x "$program" ] || continue
 	echo "== $(basename "$program")"

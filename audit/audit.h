@@ -176,6 +176,13 @@ must_check enum err_code audit_search(struct audit *audit, const Twokey__V1__Sea
                                       unsigned timeout_ms, bool (*each)(uint64_t index, struct span record, void *user),
                                       void *user, struct audit_search_result *ret, struct err *err);
 
+/* Makes the search index of an embedded ledger anew; calls back now and then until it has all records. *ret_running:
+ * another process has the ledger open; the index was removed, and that process makes a new one. ERR_NOT_FOUND: no
+ * ledger is there. */
+must_check enum err_code audit_reindex(const char *directory,
+                                       void (*progress)(uint64_t indexed, uint64_t committed, void *user), void *user,
+                                       bool *ret_running, struct err *err);
+
 /* Reads a ledger directory that may be in use by a server, without the lock, and verifies every record's checksum and
  * chain from the first. Calls back with each. ERR_CORRUPT names the first bad record. For `twokey audit` offline and
  * tests. */

@@ -5,6 +5,8 @@ static const struct cli_command commands[] = {
     {"search", audit_search_command, "who did what, when, from where, and what was decided; newest first"},
     {"tail", audit_tail_command, "records as they come"},
     {"show", audit_show_command, "one record, with every field"},
+    {"export", audit_export_command, "all records that match, as JSON lines, CSV or OCSF"},
+    {"reindex", audit_reindex_command, "make the search index anew"},
     {0},
 };
 

@@ -11,6 +11,8 @@
 int audit_search_command(int argc, char **argv);
 int audit_tail_command(int argc, char **argv);
 int audit_show_command(int argc, char **argv);
+int audit_export_command(int argc, char **argv);
+int audit_reindex_command(int argc, char **argv);
 
 /* ---- what is searched for ---- */
 

@@ -32,6 +32,7 @@ int cli_store(int argc, char **argv);
 int cli_ls(int argc, char **argv);
 int cli_rm(int argc, char **argv);
 int cli_audit(int argc, char **argv);
+int cli_receipt(int argc, char **argv);
 int cli_policy(int argc, char **argv);
 int cli_unseal(int argc, char **argv);
 

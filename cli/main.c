@@ -22,7 +22,8 @@ static const struct {
     {"fetch", cli_fetch, "get an object out of the bucket"},
     {"ls", cli_ls, "list objects"},
     {"rm", cli_rm, "remove an object"},
-    {"audit", cli_audit, "search the record"},
+    {"audit", cli_audit, "search, follow and export the record"},
+    {"receipt", cli_receipt, "check what a gatekeeper has signed for"},
     {"policy", cli_policy, "look at rules, try them, take things back"},
     {"unseal", cli_unseal, "recover objects from a copy of a bucket, offline"},
 };

@@ -35,6 +35,7 @@ static const struct yaml_field web_fields[] = {
     IN(web, listen, YAML_STRING, .required = true, .hint = "HOST:PORT"),
     IN(web, certificate, YAML_STRING, .hint = "path of a PEM file, leaf first"),
     IN(web, key, YAML_STRING, .hint = "path of a PEM file"),
+    IN(web, console, YAML_BOOL),
     IN(web, origins, YAML_STRINGS, .hint = "a list of origins such as https://reports.acme.example"),
     {0}};
 static const struct yaml_field token_fields[] = {

@@ -86,6 +86,7 @@ struct config {
 	struct {
 		char *listen, *certificate, *key; /* the latter two: tls' unless given */
 		struct yaml_strings origins;
+		bool console;
 	} web; /* listen NULL: none */
 	struct {
 		char *module, *uri, *pin_source;

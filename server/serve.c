@@ -16,6 +16,7 @@
 #include "server/methods.h"
 #include "server/reload.h"
 #include "server/server.h"
+#include "server/web_console.h"
 
 #define AFTER_DRAIN_MS 10000 /* for calls that the token keeps */
 #define TEND_S         1     /* how often files are looked at */
@@ -59,6 +60,7 @@ static struct rpc_web_options web_options(const struct config *config, const str
 	    .tls = *tls,
 	    .origins = (const char *const *)config->web.origins.items,
 	    .n_origins = config->web.origins.n,
+	    .assets = config->web.console ? web_console_assets : NULL,
 	};
 	if (config->web.certificate)
 		options.tls = (struct rpc_tls){

@@ -28,6 +28,7 @@ tidy() {
 step format clang-format-14 --dry-run -Werror $(git ls-files '*.c' '*.h')
 step includes python3 tests/lint/includes.py --generated build/dev/proto
 step reasons python3 tests/lint/reasons.py
+step messages tools/web-messages.sh --check
 step cppcheck cppcheck --quiet --std=c11 --language=c --error-exitcode=1 --inline-suppr -j "$(nproc)" -I . -I build/dev/proto \
 	--enable=warning,portability,performance --suppressions-list=tests/lint/cppcheck.supp "$@"
 step clang-tidy tidy "$@"

@@ -10,10 +10,10 @@
 #include "audit/record.h"
 
 enum {
-	LOOK_MS = 1000,    /* how often an idle indexer looks whether its file is still there */
-	GATHER = 256,      /* records worth a transaction of their own */
-	GATHER_MS = 4,     /* how long fewer of them wait for more */
-	TRANSACTION = 4096 /* records of one transaction at most */
+	LOOK_MS = 1000,     /* how often an idle indexer looks whether its file is still there */
+	GATHER = 256,       /* records worth a transaction of their own */
+	GATHER_MS = 4,      /* how long fewer of them wait for more */
+	TRANSACTION = 32768 /* records of one transaction at most: the more, the fewer pages are written twice */
 };
 
 static void publish(struct audit_index *index)

@@ -136,7 +136,7 @@ enum err_code audit_index_db_open(const char *path, struct audit_index_db *ret, 
 	if (code == ERR_OK)
 		code = audit_index_db_exec(&db,
 		                           "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA mmap_size=0;"
-		                           "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384;",
+		                           "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536;",
 		                           err);
 	if (code == ERR_OK)
 		code = settle_schema(&db, err);

@@ -166,7 +166,7 @@ def all_records(auditor):
     return records[::-1]
 
 
-def compare(seen, records):
+def compare(seen, records, ledger):
     """The three things that must hold."""
     assert [record.index for record in records] == list(range(len(records))), "the record has holes"
     times = [record.time.ToNanoseconds() for record in records]
@@ -186,7 +186,9 @@ def compare(seen, records):
     begun = [record.index for record in records if record.event in TRANSFERS and record.decision == GRANTED]
     ended = collections.Counter(record.decision_index for record in records
                                 if record.event == COMPLETION)
-    assert ended == collections.Counter(begun), "each transfer that was granted ends on record, exactly once"
+    assert set(ended) <= set(begun) and set(ended.values()) <= {1}
+    if ledger == "embedded":  # in a shared one, nobody knows for certain that another process has died
+        assert ended == collections.Counter(begun), "each transfer that was granted ends on record, exactly once"
     completions = {record.decision_index: record for record in records if record.event == COMPLETION}
     for key, (digest, index) in seen.stored.items():
         record = records[index]
@@ -218,7 +220,7 @@ def test_kill_at_any_moment(make_system, release_bin, request, ledger):
 
     auditor = system.client("gatekeeper", AUDITOR)
     records = all_records(auditor)
-    compare(seen, records)
+    compare(seen, records, ledger)
     starts = [record for record in records if record.event == START]
     assert len(starts) == kills + 1
     if ledger == "embedded":  # of a shared one a process that starts does not know whether the others have ended

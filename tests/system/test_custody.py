@@ -134,6 +134,7 @@ def load(system, stop, counts, turns, number):
                 counts.append(1)
 
 
+@pytest.mark.timeout(900)
 def test_the_servers_memory_holds_no_secret(make_system, release_bin, versitygw):
     """Looked at between calls, again and again while it works: SoftHSM is a library in the process, and has a key in memory
     for the moment in which it signs; what must not be is anything that stays. The PIN is looked for in mid-work too."""

@@ -8,7 +8,7 @@ import pytest
 from support.process import run
 from support.softhsm import SHIM, TokenStore
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 NSS = "/usr/lib/x86_64-linux-gnu/libsoftokn3.so"
 

@@ -13,7 +13,7 @@ from support.client import Client, Refused
 from support.deployment import OPERATOR
 from support.process import run, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def certify(authority, csr_path, certificate_path):

@@ -63,7 +63,7 @@ bench: test-tools ## how fast: co-signatures per second, bytes per second
 	@tools/build.sh release
 	tools/bench.sh
 
-lint: lint-packages ## format, include rules, clang-tidy, cppcheck
+lint: lint-packages test-tools ## format, include rules, clang-tidy, cppcheck
 	@tools/build.sh dev
 	tools/lint.sh
 

@@ -29,6 +29,16 @@ def as_somebody():
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
 
+def processes():
+    """(process id, parent, state) of each."""
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+            yield int(path.parent.name), int(fields[1]), fields[0]
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+
+
 class Postgres:
     def __init__(self, folder):
         self.folder, self.port = pathlib.Path(folder), 5432
@@ -80,20 +90,18 @@ class Postgres:
 
     def kill(self):
         """As a crash: every process of it at once, nothing flushed or said."""
-        pids = [self.postmaster()]
-        for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = path.read_text().rsplit(")", 1)[1].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[1]) == pids[0]:
-                pids.append(int(path.parent.name))
+        postmaster = self.postmaster()
+        os.kill(postmaster, signal.SIGSTOP)  # so that it makes no more of them
+        pids = [postmaster, *(pid for pid, parent, _ in processes() if parent == postmaster)]
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         self.process.wait(START_S)
+        end = time.monotonic() + START_S  # what is left would keep the next one from starting
+        while any(pid in pids and state != "Z" for pid, _, state in processes()) and time.monotonic() < end:
+            time.sleep(0.01)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def restart(self):

@@ -33,6 +33,7 @@ enum {
 	OPT_TIME,
 	OPT_PURPOSE,
 	OPT_CONSENT,
+	OPT_ID_TOKEN,
 	OPT_COUNTRY,
 	OPT_DAYS,
 	OPT_LIMIT,
@@ -234,6 +235,9 @@ static error_t parse_request(int key, char *arg, struct argp_state *state)
 	case OPT_CONSENT:
 		given->request.has_consent = true;
 		return 0;
+	case OPT_ID_TOKEN:
+		given->request.has_id_token = true;
+		return 0;
 	case OPT_JSON:
 		given->json = true;
 		return 0;
@@ -412,6 +416,7 @@ int policy_explain_request(int argc, char **argv)
 	    {"country", OPT_COUNTRY, "CC", 0, "as if the address were there; default: what the database says", 1},
 	    {"purpose", OPT_PURPOSE, NULL, 0, "the transaction says its purpose", 1},
 	    {"consent", OPT_CONSENT, NULL, 0, "the transaction says who consented", 1},
+	    {"id-token", OPT_ID_TOKEN, NULL, 0, "the end user is proved by an ID token", 1},
 	    {"json", OPT_JSON, NULL, 0, "as JSON", 2},
 	    {0}};
 	struct options given = {.request = TWOKEY__V1__HYPOTHETICAL_REQUEST__INIT};

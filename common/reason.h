@@ -33,6 +33,9 @@
 	X(HOURS_DENIED, DENIED, "not allowed at this time")                                                                \
 	X(CONSENT_REQUIRED, DENIED, "the transaction must say who consented")                                              \
 	X(PURPOSE_REQUIRED, DENIED, "the transaction must say its purpose")                                                \
+	X(ID_TOKEN_REQUIRED, DENIED, "the end user must be proved by an ID token")                                         \
+	X(ID_TOKEN_INVALID, UNAUTHENTICATED, "the ID token does not prove the transaction's subject")                      \
+	X(IDENTITY_PROVIDER_UNAVAILABLE, UNAVAILABLE, "the identity provider's keys are not known right now")              \
 	X(RULE_DENIED, DENIED, "the gatekeeper's rules do not allow this")                                                 \
 	X(RATE_LIMITED, EXHAUSTED, "more than was agreed in so short a time; try again later")                             \
 	X(REVOKED, DENIED, "this has been revoked")                                                                        \

@@ -52,6 +52,40 @@ struct identity_certificate {
 enum reason identity_trust_check(struct identity_trust *trust, const struct identity_certificate *certificate,
                                  struct err *detail);
 
+/* ---- ID tokens: the end user, proved by the customer's own identity provider ---- */
+
+/* Verifies OpenID Connect ID tokens (JWS in compact form, RS256, PS256 or ES256) of one issuer, by keys that are
+ * configured, never by what a token brings. Thread-safe. */
+struct identity_oidc;
+
+struct identity_oidc_options {
+	const char *issuer, *audience;
+	const char *claim; /* that names the transaction's subject: "sub", "email" */
+	/* Its keys (a JWK Set): a file, read again when it changes; or fetched, hourly, and when a token names a key that
+	 * is not among them, at most every three seconds. Without an answer keys are believed for a day. */
+	const char *keys_file;
+	enum err_code (*fetch)(void *user, struct buf *out, struct err *err);
+	void *user;
+	const char *const *thumbprints; /* RFC 7638: only these keys count; none: all of the set */
+	size_t n_thumbprints;
+	bool bind_nonce;   /* the nonce must be the transaction's id */
+	int64_t max_age_s; /* since it was issued */
+	const struct clock *clock;
+};
+
+/* Copies the options. A file must be there and hold keys: ERR_INVALID, ERR_NOT_FOUND. Nothing is fetched yet. */
+must_check enum err_code identity_oidc_new(const struct identity_oidc_options *options, struct identity_oidc **ret,
+                                           struct err *err);
+void identity_oidc_free(struct identity_oidc *oidc); /* accepts NULL */
+
+struct identity_oidc_use {
+	const char *token;
+	const char *subject; /* of the transaction */
+	const char *nonce;   /* what it must be when it is bound */
+};
+/* NONE, ID_TOKEN_INVALID, or IDENTITY_PROVIDER_UNAVAILABLE; *detail says why, without the token. */
+enum reason identity_oidc_check(struct identity_oidc *oidc, const struct identity_oidc_use *use, struct err *detail);
+
 /* ---- an authority of one's own ---- */
 
 #define IDENTITY_SERIAL_BYTES 16

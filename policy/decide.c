@@ -13,6 +13,7 @@ static const struct blame {
     {BIT(HOURS), REASON_HOURS_DENIED},
     {BIT(PURPOSE), REASON_PURPOSE_REQUIRED},
     {BIT(CONSENT) | BIT(PURPOSE), REASON_CONSENT_REQUIRED},
+    {BIT(ID_TOKEN) | BIT(CONSENT) | BIT(PURPOSE), REASON_ID_TOKEN_REQUIRED},
 };
 
 #define N_BLAMES       (sizeof blames / sizeof blames[0])

@@ -64,3 +64,11 @@ bool policy_asks_countries(const struct policy *policy)
 			return true;
 	return false;
 }
+
+bool policy_asks_id_tokens(const struct policy *policy)
+{
+	for (size_t i = 0; i < policy->n; i++)
+		if (policy->rules[i].require & 1u << POLICY_ID_TOKEN)
+			return true;
+	return false;
+}

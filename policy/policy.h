@@ -28,16 +28,18 @@ struct policy_request {
 	const char *user; /* the transaction's subject */
 	const char *vendor_key;
 	struct ip_addr address;
-	char country[3];  /* of the address, "DE"; "" when unknown */
-	int64_t time_ms;  /* of the decision, since 1970 */
-	bool has_consent; /* the transaction says who consented */
-	bool has_purpose; /* the transaction says what for */
+	char country[3];   /* of the address, "DE"; "" when unknown */
+	int64_t time_ms;   /* of the decision, since 1970 */
+	bool has_consent;  /* the transaction says who consented */
+	bool has_purpose;  /* the transaction says what for */
+	bool has_id_token; /* the end user is proved */
 };
 
 struct policy_decision {
 	bool allowed;
 	/* NONE when allowed. When one circumstance alone is why, and some rule would have allowed this otherwise:
-	 * COUNTRY_DENIED, NETWORK_DENIED, HOURS_DENIED, PURPOSE_REQUIRED or CONSENT_REQUIRED. Else RULE_DENIED. */
+	 * COUNTRY_DENIED, NETWORK_DENIED, HOURS_DENIED, PURPOSE_REQUIRED, CONSENT_REQUIRED or
+	 * ID_TOKEN_REQUIRED. Else RULE_DENIED. */
 	enum reason reason;
 	const char *rule; /* name of the rule that decided; "default" when none matched; owned by the policy */
 };
@@ -60,7 +62,8 @@ size_t policy_count(const struct policy *policy);
 	X(COUNTRIES, "countries")                                                                                          \
 	X(HOURS, "hours")                                                                                                  \
 	X(CONSENT, "require: consent")                                                                                     \
-	X(PURPOSE, "require: purpose")
+	X(PURPOSE, "require: purpose")                                                                                     \
+	X(ID_TOKEN, "require: id_token")
 
 enum policy_condition {
 #define X(name, text) POLICY_##name,
@@ -98,6 +101,8 @@ struct policy_limit {
 };
 /* The first of the rule file's limits that is for this vendor key or user; all 0 when there is none. */
 void policy_limit(const struct policy *policy, enum policy_limit_kind per, const char *name, struct policy_limit *ret);
+/* Some rule asks for an ID token. */
+bool policy_asks_id_tokens(const struct policy *policy);
 /* Some rule asks for the client's country. */
 bool policy_asks_countries(const struct policy *policy);
 

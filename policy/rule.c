@@ -81,6 +81,11 @@ static bool purpose_matches(const struct policy_rule *rule, const struct policy_
 	return request->has_purpose || !(rule->require & 1u << POLICY_PURPOSE);
 }
 
+static bool id_token_matches(const struct policy_rule *rule, const struct policy_request *request)
+{
+	return request->has_id_token || !(rule->require & 1u << POLICY_ID_TOKEN);
+}
+
 static bool (*const conditions[])(const struct policy_rule *, const struct policy_request *) = {
     [POLICY_OPERATIONS] = operation_matches,
     [POLICY_VENDOR_KEYS] = vendor_key_matches,
@@ -93,6 +98,7 @@ static bool (*const conditions[])(const struct policy_rule *, const struct polic
     [POLICY_HOURS] = hours_match,
     [POLICY_CONSENT] = consent_matches,
     [POLICY_PURPOSE] = purpose_matches,
+    [POLICY_ID_TOKEN] = id_token_matches,
 };
 
 static enum policy_condition first_failed(const struct policy_rule *rule, unsigned from, unsigned to,

@@ -136,9 +136,12 @@ enum err_code policy_compile_require(const struct policy_compiler *compiler, con
 			rule->require |= 1u << POLICY_CONSENT;
 		else if (strcmp(texts->items[i], "purpose") == 0)
 			rule->require |= 1u << POLICY_PURPOSE;
+		else if (strcmp(texts->items[i], "id_token") == 0)
+			rule->require |= 1u << POLICY_ID_TOKEN;
 		else
 			return policy_compile_fail(compiler, texts->marks[i],
-			                           "what can be required is consent and purpose, not \"%.40s\"", texts->items[i]);
+			                           "what can be required is consent, purpose and id_token, not \"%.40s\"",
+			                           texts->items[i]);
 	}
 	return ERR_OK;
 }

@@ -39,7 +39,7 @@ static const struct yaml_field entry_fields[] = {
     CONDITION(countries, "a list of countries such as [US, CA, GB]"),
     YAML_FIELD(struct entry, hours, YAML_MAP, .item = &policy_hours_type,
                .hint = "a group such as {days: [mon-fri], from: \"08:00\", to: \"18:00\", zone: Europe/Berlin}"),
-    CONDITION(require, "a list out of consent, purpose"),
+    CONDITION(require, "a list out of consent, purpose, id_token"),
     {0}};
 static const struct yaml_type entry_type = {sizeof(struct entry), entry_fields, offsetof(struct entry, mark)};
 

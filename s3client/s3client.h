@@ -45,6 +45,16 @@ struct store_cancel {
 	int64_t deadline_ms; /* wall clock; 0: none; ERR_DEADLINE after it */
 };
 
+/* A small document of a third party, by GET over https://; redirects are not followed. */
+struct s3_document {
+	const char *url;
+	const char *ca_file; /* PEM; NULL: the system's */
+	const char *proxy;   /* NULL: none, whatever the environment says */
+};
+/* Five seconds; the buffer's maximum bounds the answer. ERR_UNAVAILABLE, ERR_PRECONDITION (the certificate is not
+ * trusted), ERR_DEADLINE, ERR_CORRUPT (too large). */
+must_check enum err_code s3_document_get(const struct s3_document *document, struct buf *out, struct err *err);
+
 /* ---- making one ---- */
 
 /* Where the secret is: the store never has it. date_key is HMAC-SHA-256("AWS4" + secret, "YYYYMMDD"), made in the

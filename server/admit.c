@@ -1,7 +1,10 @@
 #include "server/admit.h"
 
+#include "common/text.h"
 #include "server/caller.h"
 #include "server/limits.h"
+
+#define ID_TOKEN_METADATA "twokey-id-token"
 
 static enum reason check_form(struct request *request, const Twokey__V1__Envelope *envelope)
 {
@@ -100,6 +103,20 @@ static enum reason check_network(struct request *request)
 	return transaction_check_network(request->transaction, &request->address);
 }
 
+/* Whoever shows one must show a good one, whether a rule asks for it or not. */
+static enum reason check_id_token(struct request *request)
+{
+	const char *token = rpc_metadata(request->call, ID_TOKEN_METADATA);
+	if (!token || !request->deployment->id_tokens)
+		return REASON_NONE;
+	char nonce[2 * 16 + 1];
+	text_hex(span_of(request->transaction->id.data, request->transaction->id.len), nonce);
+	const struct identity_oidc_use use = {.token = token, .subject = request->transaction->subject, .nonce = nonce};
+	const enum reason reason = identity_oidc_check(request->deployment->id_tokens, &use, &request->detail);
+	request->has_id_token = reason == REASON_NONE;
+	return reason;
+}
+
 static enum reason check_rules(struct request *request)
 {
 	const Twokey__V1__Transaction *transaction = request->transaction;
@@ -114,6 +131,7 @@ static enum reason check_rules(struct request *request)
 	    .time_ms = request_now_ms(request),
 	    .has_consent = transaction->consent && transaction->consent->given_by[0],
 	    .has_purpose = transaction->purpose[0] != '\0',
+	    .has_id_token = request->has_id_token,
 	};
 	policy_country(request->deployment->countries, &request->address, question.country);
 	memcpy(request->country, question.country, sizeof request->country);
@@ -135,7 +153,7 @@ bool admit(struct request *request, const Twokey__V1__Envelope *envelope, const 
 {
 	static enum reason (*const checks[])(struct request *) = {
 	    check_flood, check_signature, check_parse,        check_holder,  check_audience, check_caller, check_operation,
-	    check_time,  check_replay,    check_restrictions, check_network, check_rules,    check_rates,
+	    check_time,  check_replay,    check_restrictions, check_network, check_id_token, check_rules,  check_rates,
 	};
 	request->proof = proof;
 	request->operation = operation;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/text.h"
 #include "server/config_bucket.h"
 #include "server/config_caller.h"
 #include "transaction/transaction.h"
@@ -81,12 +82,25 @@ static const struct yaml_field limits_fields[] = {IN(limits, max_connections, YA
                                                   IN(limits, flood, YAML_UINT, .min = 0, .max = 1000000000),
                                                   IN(limits, proofs, YAML_UINT, .min = 256, .max = 1U << 26),
                                                   {0}};
+static const struct yaml_field id_tokens_fields[] = {
+    IN(id_tokens, issuer, YAML_STRING, .required = true, .hint = "the identity provider's issuer, https://..."),
+    IN(id_tokens, audience, YAML_STRING, .required = true, .hint = "our client id at the identity provider"),
+    IN(id_tokens, claim, YAML_STRING, .hint = "the claim that names the subject, such as sub or email"),
+    IN(id_tokens, keys, YAML_STRING, .hint = "path of a file with the issuer's keys (JWK Set)"),
+    IN(id_tokens, keys_url, YAML_STRING, .hint = "https://HOST/PATH of the issuer's keys (JWK Set)"),
+    IN(id_tokens, ca_file, YAML_STRING, .hint = "path of a PEM file"),
+    IN(id_tokens, proxy, YAML_STRING, .hint = "http://HOST:PORT"),
+    IN(id_tokens, thumbprints, YAML_STRINGS, .min = 1, .max = 64, .hint = "a list of JWK thumbprints (RFC 7638)"),
+    IN(id_tokens, bind_nonce, YAML_BOOL),
+    IN(id_tokens, max_age, YAML_UINT, .min = 60, .max = 86400),
+    {0}};
 static const struct yaml_field log_fields[] = {
     IN(log, level, YAML_ENUM, .names = level_names), IN(log, format, YAML_ENUM, .names = format_names), {0}};
 
 static const struct yaml_type tls_type = SECTION(tls), web_type = SECTION(web), token_type = SECTION(token),
                               keys_type = SECTION(keys), ledger_type = SECTION(ledger),
-                              lifetime_type = SECTION(lifetime), limits_type = SECTION(limits), log_type = SECTION(log);
+                              lifetime_type = SECTION(lifetime), id_tokens_type = SECTION(id_tokens),
+                              limits_type = SECTION(limits), log_type = SECTION(log);
 
 static const struct yaml_field vendor_key_fields[] = {
     YAML_FIELD(struct config_vendor_key, name, YAML_STRING, .required = true),
@@ -114,6 +128,7 @@ static const struct yaml_field config_fields[] = {
     YAML_FIELD(struct config, buckets, YAML_LIST, .item = &config_bucket_type),
     YAML_FIELD(struct config, callers, YAML_LIST, .item = &config_caller_type),
     YAML_FIELD(struct config, data_clients, YAML_ENUM, .names = data_clients_names),
+    YAML_FIELD(struct config, id_tokens, YAML_MAP, .item = &id_tokens_type),
     YAML_FIELD(struct config, limits, YAML_MAP, .item = &limits_type),
     YAML_FIELD(struct config, reflection, YAML_BOOL),
     YAML_FIELD(struct config, log, YAML_MAP, .item = &log_type),
@@ -153,6 +168,8 @@ static void fill_defaults(struct config *config)
 	config_default(&config->listen, "127.0.0.1:7401");
 	config_default(&config->token.module, "/usr/lib/softhsm/libsofthsm2.so");
 	config_default(&config->token.pin_source, "prompt");
+	if (config->id_tokens.issuer)
+		config_default(&config->id_tokens.claim, "sub");
 	config_default_key(&config->keys.transaction, "twokey-transaction", "");
 	config_default_key(&config->keys.audit, "twokey-audit", "");
 	config_resolve(config, &config->tls.certificate);
@@ -163,6 +180,8 @@ static void fill_defaults(struct config *config)
 		config_resolve(config, &config->tls.revocation_lists.items[i]);
 	config_resolve(config, &config->web.certificate);
 	config_resolve(config, &config->web.key);
+	config_resolve(config, &config->id_tokens.keys);
+	config_resolve(config, &config->id_tokens.ca_file);
 	config_resolve(config, &config->ledger.directory);
 	config_resolve(config, &config->ledger.postgresql.password_file);
 	config_resolve(config, &config->ledger.postgresql.ca_file);
@@ -210,9 +229,29 @@ static enum err_code check_ledger(const struct config *config, struct err *err)
 	return config_wrong(config, NULL, err, "`ledger.postgresql`: ", wrong.text);
 }
 
+static enum err_code check_id_tokens(const struct config *config, struct err *err)
+{
+	if (!config->id_tokens.issuer)
+		return ERR_OK;
+	if (!config->id_tokens.keys == !config->id_tokens.keys_url)
+		return config_wrong(config, NULL, err, "`id_tokens` has either `keys` or `keys_url`", "");
+	if (config->id_tokens.keys_url && strncmp(config->id_tokens.keys_url, "https://", 8) != 0)
+		return config_wrong(config, NULL, err, "`id_tokens.keys_url` begins with https://, not ",
+		                    config->id_tokens.keys_url);
+	for (size_t i = 0; i < config->id_tokens.thumbprints.n; i++) {
+		autobuf struct buf bytes = {.max = 64};
+		if (!text_unbase64(span_str(config->id_tokens.thumbprints.items[i]), &bytes) || bytes.len != 32)
+			return config_wrong(config, &config->id_tokens.thumbprints.marks[i], err,
+			                    "a thumbprint is a SHA-256 in base64url (RFC 7638), not ",
+			                    config->id_tokens.thumbprints.items[i]);
+	}
+	return ERR_OK;
+}
+
 static enum err_code check(struct config *config, struct err *err)
 {
-	if (check_proxies(config, err) != ERR_OK || check_ledger(config, err) != ERR_OK)
+	if (check_proxies(config, err) != ERR_OK || check_ledger(config, err) != ERR_OK ||
+	    check_id_tokens(config, err) != ERR_OK)
 		return ERR_INVALID;
 	if (strlen(config->name) > 256 || !config->name[0])
 		return config_wrong(config, NULL, err, "`name` is 1 to 256 bytes", "");
@@ -230,11 +269,12 @@ static enum err_code check(struct config *config, struct err *err)
 	}
 	if (config->role == CONFIG_VENDOR) {
 		if (config->buckets.n || config->vendor_keys.n || config->rules || config->countries_database ||
-		    config->data_clients)
-			return config_wrong(config, NULL, err,
-			                    "`buckets`, `vendor_keys`, `rules`, `countries_database` and `data_clients` belong to "
-			                    "a gatekeeper, not to a vendor",
-			                    "");
+		    config->data_clients || config->id_tokens.issuer)
+			return config_wrong(
+			    config, NULL, err,
+			    "`buckets`, `vendor_keys`, `rules`, `countries_database`, `data_clients` and `id_tokens` "
+			    "belong to a gatekeeper, not to a vendor",
+			    "");
 		return ERR_OK;
 	}
 	if (!config->rules)
@@ -262,6 +302,7 @@ enum err_code config_load(const char *path, struct config *ret, struct err *err)
 {
 	*ret = (struct config){
 	    .lifetime = {.standard = 300, .max = 300},
+	    .id_tokens = {.max_age = 3600},
 	    .limits = {.drain = 30, .flood = 6000, .proofs = 1U << 19},
 	    .log = {.level = LOG_INFO, .format = LOG_TEXT},
 	    .reflection = true,

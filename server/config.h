@@ -105,6 +105,12 @@ struct config {
 		} postgresql;
 	} ledger;
 	struct {
+		char *issuer, *audience, *claim, *keys, *keys_url, *ca_file, *proxy;
+		struct yaml_strings thumbprints;
+		bool bind_nonce;
+		uint64_t max_age; /* seconds */
+	} id_tokens;          /* issuer NULL: there are none */
+	struct {
 		uint64_t standard, max; /* seconds */
 	} lifetime;
 	struct {

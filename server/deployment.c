@@ -75,6 +75,41 @@ static bool verify_snapshot(void *user, const uint8_t sha256[32], struct span si
 	return vouch_verify(deployment->keys, SNAPSHOT_TYPE, sha256, signature, &err) == ERR_OK;
 }
 
+static enum err_code fetch_keys(void *user, struct buf *out, struct err *err)
+{
+	const struct config *config = (const struct config *)user;
+	const struct s3_document document = {
+	    .url = config->id_tokens.keys_url, .ca_file = config->id_tokens.ca_file, .proxy = config->id_tokens.proxy};
+	enum err_code code = s3_document_get(&document, out, err);
+	if (code != ERR_OK)
+		log_event(LOG_WARN, "the identity provider's keys cannot be fetched", "error", err->text, NULL);
+	return code;
+}
+
+static enum err_code open_id_tokens(struct deployment *deployment, struct err *err)
+{
+	const struct config *config = deployment->config;
+	const struct identity_oidc_options options = {
+	    .issuer = config->id_tokens.issuer,
+	    .audience = config->id_tokens.audience,
+	    .claim = config->id_tokens.claim,
+	    .keys_file = config->id_tokens.keys,
+	    .fetch = fetch_keys,
+	    .user = (void *)(uintptr_t)config,
+	    .thumbprints = (const char *const *)config->id_tokens.thumbprints.items,
+	    .n_thumbprints = config->id_tokens.thumbprints.n,
+	    .bind_nonce = config->id_tokens.bind_nonce,
+	    .max_age_s = (int64_t)config->id_tokens.max_age,
+	    .clock = deployment->clock,
+	};
+	if (config->id_tokens.issuer)
+		return identity_oidc_new(&options, &deployment->id_tokens, err);
+	if (rules_ask_id_tokens(deployment->rules))
+		log_event(LOG_WARN, "rules ask for ID tokens, but there is no `id_tokens`: nobody has one", "rules",
+		          config->rules, NULL);
+	return ERR_OK;
+}
+
 enum err_code deployment_open_ledger(struct deployment *deployment, struct err *err)
 {
 	const struct audit_options options = {
@@ -118,6 +153,8 @@ enum err_code deployment_open(const struct config *config, struct deployment **r
 			log_event(LOG_WARN, "rules ask for countries, but there is no countries_database: no country is known",
 			          "rules", config->rules, NULL);
 		if (code == ERR_OK)
+			code = open_id_tokens(deployment, err);
+		if (code == ERR_OK)
 			code = vendors_open(config, deployment->keys, &deployment->vendors, err);
 		if (code == ERR_OK)
 			code = open_buckets(deployment, err);
@@ -142,6 +179,7 @@ void deployment_close(struct deployment *deployment)
 	free(deployment->buckets);
 	rules_free(deployment->rules);
 	policy_countries_free(deployment->countries);
+	identity_oidc_free(deployment->id_tokens);
 	limits_free(deployment->limits);
 	proof_cache_free(deployment->proofs);
 	vendors_free(deployment->vendors);

@@ -45,6 +45,7 @@ struct deployment {
 	struct vendors *vendors;
 	struct rules *rules;
 	struct policy_countries *countries; /* NULL: no database is configured */
+	struct identity_oidc *id_tokens;    /* NULL: none are looked at */
 	struct limits *limits;
 	struct proof_cache *proofs;
 	struct bucket *buckets;

@@ -121,6 +121,8 @@ void request_record(const struct request *request, Twokey__V1__Record *ret, stru
 	ret->rule = (char *)(request->rule ? request->rule : "");
 	ret->vendor_key = (char *)(request->vendor_key ? request->vendor_key : "");
 	ret->unverified = request->unverified;
+	if (request->has_id_token)
+		ret->id_token_issuer = request->deployment->config->id_tokens.issuer;
 	if (request->envelope.payload.len) {
 		ret->transaction_sha256.data = (uint8_t *)request->envelope.digest;
 		ret->transaction_sha256.len = sizeof request->envelope.digest;

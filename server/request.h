@@ -23,6 +23,7 @@ struct request {
 	const Twokey__V1__HolderProof *proof; /* borrowed from the request message */
 	Twokey__V1__Operation operation;      /* what the method performs; UNSPECIFIED: any */
 	Twokey__V1__Transaction *transaction; /* owned */
+	bool has_id_token;                    /* that proves the transaction's subject */
 	bool unverified;                   /* the transaction's fields come from an envelope whose signature did not hold */
 	const char *vendor_key;            /* name of the key that signed first; NULL until verified */
 	const struct rules_version *rules; /* held from the first look at them on */

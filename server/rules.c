@@ -169,6 +169,14 @@ bool rules_ask_countries(struct rules *rules)
 	return ask;
 }
 
+bool rules_ask_id_tokens(struct rules *rules)
+{
+	const struct rules_version *version = rules_take(rules);
+	bool ask = policy_asks_id_tokens(version->policy);
+	rules_give_back(version);
+	return ask;
+}
+
 void rules_put(struct rules *rules, struct rules_version *version)
 {
 	struct held *old = atomic_exchange(&rules->current, (struct held *)version);

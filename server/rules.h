@@ -29,6 +29,7 @@ void rules_give_back(const struct rules_version *version); /* accepts NULL */
 
 /* Some rule in force asks for the client's country. */
 bool rules_ask_countries(struct rules *rules);
+bool rules_ask_id_tokens(struct rules *rules);
 
 /* Reads and checks what is in the file now, without using it: ERR_INVALID, or ERR_UNAVAILABLE when it is being written
  * right now. Free with rules_give_back, or put in force. */

@@ -53,6 +53,7 @@ static bool make_question(const struct request *request, const Twokey__V1__Hypot
 	    .time_ms = asked->time ? transaction_time_ms(asked->time) : request_now_ms(request),
 	    .has_consent = asked->has_consent,
 	    .has_purpose = asked->has_purpose,
+	    .has_id_token = asked->has_id_token,
 	};
 	const char *wrong = NULL;
 	if (asked->operation < 1 || asked->operation > TWOKEY__V1__OPERATION__OPERATION_DELETE)
@@ -135,8 +136,9 @@ static bool is_request(Twokey__V1__Event event)
 /* Was this denied by a rule? Whatever else refuses has nothing to do with rules, even when one had been asked. */
 static bool denied_by_rule(const Twokey__V1__Record *record)
 {
-	static const enum reason reasons[] = {REASON_RULE_DENIED,  REASON_NETWORK_DENIED,   REASON_COUNTRY_DENIED,
-	                                      REASON_HOURS_DENIED, REASON_CONSENT_REQUIRED, REASON_PURPOSE_REQUIRED};
+	static const enum reason reasons[] = {REASON_RULE_DENIED,      REASON_NETWORK_DENIED,   REASON_COUNTRY_DENIED,
+	                                      REASON_HOURS_DENIED,     REASON_CONSENT_REQUIRED, REASON_PURPOSE_REQUIRED,
+	                                      REASON_ID_TOKEN_REQUIRED};
 	for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
 		if (strcmp(record->reason, reason_name(reasons[i])) == 0)
 			return record->decision == TWOKEY__V1__DECISION__DECISION_DENIED;
@@ -162,6 +164,7 @@ static bool decide_again(const struct replay *replay, const Twokey__V1__Record *
 	    .time_ms = transaction_time_ms(record->time),
 	    .has_consent = record->consent_by[0] != 0,
 	    .has_purpose = record->purpose[0] != 0,
+	    .has_id_token = record->id_token_issuer[0] != 0,
 	};
 	if (!ip_parse(record->address, &question.address))
 		return false;

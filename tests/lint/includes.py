@@ -65,7 +65,8 @@ OWNERS = {
     "gnutls/": {"rpc"},
     "openssl/engine.h": {"rpc"},
     "yaml.h": {"common"},
-    "jansson.h": {"s3client", "transaction", "rpc", "server", "cli"},
+    "cjose/": {"identity"},
+    "jansson.h": {"s3client", "identity", "transaction", "rpc", "server", "cli"},
     "protobuf-c/": {"common", "audit", "transaction", "rpc", "server", "cli"},
     "openssl/": {"common", "hsm", "audit", "s3client", "identity", "transaction", "seal", "rpc", "server", "cli"},
     "cmocka.h": set(),
@@ -74,7 +75,7 @@ OWNERS = {
 PUBLIC_MAY_SHOW = ("protobuf-c/",)
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
-PACKAGES = "libcrypto yaml-0.1 libprotobuf-c p11-kit-1 sqlite3 zlib libcurl expat jansson grpc libmicrohttpd gnutls libmaxminddb glib-2.0 libpq cmocka".split()
+PACKAGES = "libcrypto yaml-0.1 libprotobuf-c p11-kit-1 sqlite3 zlib libcurl expat jansson cjose grpc libmicrohttpd gnutls libmaxminddb glib-2.0 libpq cmocka".split()
 
 
 def sources():

@@ -80,6 +80,7 @@ static const struct yaml_field limits_fields[] = {IN(limits, max_connections, YA
                                                   IN(limits, max_streams, YAML_UINT, .min = 1, .max = 16384),
                                                   IN(limits, drain, YAML_UINT, .min = 0, .max = 3600),
                                                   IN(limits, flood, YAML_UINT, .min = 0, .max = 1000000000),
+                                                  IN(limits, failures, YAML_UINT, .min = 0, .max = 1000000000),
                                                   IN(limits, proofs, YAML_UINT, .min = 256, .max = 1U << 26),
                                                   {0}};
 static const struct yaml_field id_tokens_fields[] = {
@@ -303,7 +304,7 @@ enum err_code config_load(const char *path, struct config *ret, struct err *err)
 	*ret = (struct config){
 	    .lifetime = {.standard = 300, .max = 300},
 	    .id_tokens = {.max_age = 3600},
-	    .limits = {.drain = 30, .flood = 6000, .proofs = 1U << 19},
+	    .limits = {.drain = 30, .flood = 6000, .failures = 60, .proofs = 1U << 19},
 	    .log = {.level = LOG_INFO, .format = LOG_TEXT},
 	    .reflection = true,
 	};

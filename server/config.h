@@ -116,7 +116,8 @@ struct config {
 	struct {
 		uint64_t max_connections, max_calls, max_streams, drain; /* drain: seconds */
 		uint64_t flood;                                          /* requests a minute of one address; 0: any number */
-		uint64_t proofs;                                         /* holder proofs remembered, of two minutes */
+		uint64_t failures; /* a minute of one address or identity, before refusals are told later; 0: never */
+		uint64_t proofs;   /* holder proofs remembered, of two minutes */
 	} limits;
 	struct {
 		int level, format; /* enum log_level, enum log_format */

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "server/abuse.h"
 #include "server/bucket.h"
 #include "server/limits.h"
 #include "server/vouch.h"
@@ -141,6 +142,7 @@ enum err_code deployment_open(const struct config *config, struct deployment **r
 	deployment->config = config;
 	pthread_mutex_init(&deployment->reloading, NULL);
 	deployment->limits = limits_new();
+	deployment->abuse = abuse_new(config);
 	if (config->countries_database)
 		deployment->countries = policy_countries_new(config->countries_database);
 	enum err_code code = open_token(deployment, err);
@@ -181,6 +183,7 @@ void deployment_close(struct deployment *deployment)
 	policy_countries_free(deployment->countries);
 	identity_oidc_free(deployment->id_tokens);
 	limits_free(deployment->limits);
+	abuse_free(deployment->abuse);
 	proof_cache_free(deployment->proofs);
 	vendors_free(deployment->vendors);
 	identity_trust_free(deployment->trust);

@@ -47,6 +47,7 @@ struct deployment {
 	struct policy_countries *countries; /* NULL: no database is configured */
 	struct identity_oidc *id_tokens;    /* NULL: none are looked at */
 	struct limits *limits;
+	struct abuse *abuse; /* NULL: failures are not counted */
 	struct proof_cache *proofs;
 	struct bucket *buckets;
 	size_t n_buckets;

@@ -6,6 +6,7 @@
 #include "common/forwarded.h"
 #include "common/pb.h"
 #include "common/text.h"
+#include "server/abuse.h"
 #include "server/caller.h"
 
 /* Unpacked requests take at most this many bytes of memory; every unary request is at most 64 KiB on the wire. */
@@ -170,6 +171,7 @@ void request_refuse_as(struct request *request, Twokey__V1__Record *record, enum
 		return;
 	}
 	request->record = commit.index;
+	abuse_wait(request, reason);
 	finish(request, reason, &commit.index);
 }
 

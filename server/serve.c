@@ -9,6 +9,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "proto/descriptors.h"
+#include "server/abuse.h"
 #include "server/deployment.h"
 #include "server/gaps.h"
 #include "server/health.h"
@@ -157,6 +158,7 @@ static int run_until_stopped(struct server *server, const sigset_t *signals)
 		restricting_tend(server->deployment->restrictions);
 		follow_keys(server);
 		gaps_look(&watch, server->deployment);
+		abuse_tend(server->deployment, false);
 	}
 }
 
@@ -170,6 +172,7 @@ static void stop(struct server *server)
 		struct last_resort *resort = last_resort_start(server->deployment->hsm, drain_ms + AFTER_DRAIN_MS);
 		rpc_server_stop(server->rpc, drain_ms);
 		last_resort_stop(resort);
+		abuse_tend(server->deployment, true);
 		struct err err = {0};
 		if (record_event(server, TWOKEY__V1__EVENT__EVENT_STOP, "", &err) != ERR_OK)
 			log_event(LOG_ERROR, "the stop could not be recorded", "error", err.text, NULL);

@@ -22,6 +22,8 @@ done
 echo "== service"
 export PATH="$root/build/tools/bin:$PATH" PYTHONDONTWRITEBYTECODE=1
 build/tools/venv/bin/python3 bench/service.py --binary build/release/twokey --folder "$folder" "$@"
+echo "== TLS"
+build/tools/venv/bin/python3 bench/handshake.py --binary build/release/twokey --folder "$folder" "$@"
 echo "== S3"
 build/tools/venv/bin/python3 bench/s3.py --binary build/release/twokey --folder "$folder" "$@"
 rm -rf "$folder"

@@ -113,7 +113,8 @@ class System:
         self.tokens.make(role)
         tls = {"certificate": str(self.server_identity.certificate), "key": str(self.server_identity.key),
                "client_ca": str(self.authority.path)}
-        config = {"role": role, "name": role, "listen": "127.0.0.1:0", "tls": tls,
+        # All clients of a test share one address: only those that are about floods and failures want a limit.
+        config = {"role": role, "name": role, "listen": "127.0.0.1:0", "tls": tls, "limits": {"failures": 0},
                   "token": self.tokens.options(role),
                   "ledger": {"directory": "ledger"},
                   "callers": [{"identity": AUDITOR, "roles": ["auditor"]}, {"identity": OPERATOR, "roles": ["operator"]}]}
@@ -133,8 +134,7 @@ class System:
         config = self._config("gatekeeper", None)
         config.update({"rules": "rules.yaml", "vendor_keys": keys, "buckets": [self._bucket_config()]})
         config.update(more or {})
-        # All clients of a test share one address: only those that are about floods want a limit.
-        return {**config, "limits": {"flood": 0, **config.get("limits", {})}}
+        return {**config, "limits": {"flood": 0, "failures": 0, **config.get("limits", {})}}
 
     def set_rules(self, text):
         (self.gatekeeper.folder / "rules.yaml").write_text(text)

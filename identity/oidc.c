@@ -14,7 +14,7 @@
 #define HEADER_MAX  2048
 #define FRESH_US    (3600 * (int64_t)1000000) /* keys are asked for again */
 #define BELIEVED_US (24 * FRESH_US)           /* without an answer keys are believed for so long */
-#define BETWEEN_US  (3 * (int64_t)1000000)   /* attempts, whoever shows tokens with unknown keys */
+#define BETWEEN_US  (3 * (int64_t)1000000)    /* attempts, whoever shows tokens with unknown keys */
 #define NEVER       INT64_MIN
 
 struct identity_oidc {

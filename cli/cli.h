@@ -35,6 +35,7 @@ int cli_audit(int argc, char **argv);
 int cli_receipt(int argc, char **argv);
 int cli_policy(int argc, char **argv);
 int cli_unseal(int argc, char **argv);
+int cli_presign(int argc, char **argv);
 
 /* ---- commands of a command ---- */
 

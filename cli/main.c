@@ -22,6 +22,7 @@ static const struct {
     {"fetch", cli_fetch, "get an object out of the bucket"},
     {"ls", cli_ls, "list objects"},
     {"rm", cli_rm, "remove an object"},
+    {"presign", cli_presign, "a URL for an object that is not sealed"},
     {"audit", cli_audit, "search, follow and export the record"},
     {"receipt", cli_receipt, "check what a gatekeeper has signed for"},
     {"policy", cli_policy, "look at rules, try them, take things back"},

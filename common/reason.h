@@ -52,6 +52,8 @@
 	X(RANGE_INVALID, INVALID, "the byte range lies outside the object")                                                \
 	X(CONTENT_MISMATCH, PRECONDITION, "the content is not what the transaction promised")                              \
 	X(STORE_REFUSED, PRECONDITION, "the bucket does not take an object of this name or kind")                          \
+	X(PRESIGN_DENIED, DENIED, "the gatekeeper gives no URL for this; fetch it")                                        \
+	X(OBJECT_SEALED, PRECONDITION, "the object is sealed: a URL would give its ciphertext; fetch it")                  \
 	X(SEARCH_UNAVAILABLE, UNAVAILABLE, "the record cannot be searched right now; deciding goes on")                    \
 	X(UPLOAD_INCOMPLETE, INVALID, "the upload ended without its tail; nothing was stored")                             \
 	X(TOKEN_UNAVAILABLE, UNAVAILABLE, "the token cannot be used right now")                                            \

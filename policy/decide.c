@@ -66,7 +66,8 @@ static void find_match(const struct policy *policy, const struct policy_request 
 			const struct policy_rule *rule = &policy->rules[word * 64 + (size_t)__builtin_ctzll(left)];
 			if (policy_rule_failed(rule, request) != POLICY_NO_CONDITION)
 				continue;
-			*decision = (struct policy_decision){.allowed = rule->allow, .rule = rule->name};
+			*decision =
+			    (struct policy_decision){.allowed = rule->allow, .presign_s = rule->presign_s, .rule = rule->name};
 			return;
 		}
 	}

@@ -41,7 +41,8 @@ struct policy_decision {
 	 * COUNTRY_DENIED, NETWORK_DENIED, HOURS_DENIED, PURPOSE_REQUIRED, CONSENT_REQUIRED or
 	 * ID_TOKEN_REQUIRED. Else RULE_DENIED. */
 	enum reason reason;
-	const char *rule; /* name of the rule that decided; "default" when none matched; owned by the policy */
+	unsigned presign_s; /* allowed, and a URL may be given that is good for so long; 0: none */
+	const char *rule;   /* name of the rule that decided; "default" when none matched; owned by the policy */
 };
 
 /* Reads a rule file. ERR_INVALID with "file:line:column: what is wrong, what would be right". */

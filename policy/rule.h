@@ -27,6 +27,7 @@ struct policy_rule {
 	size_t n_nets;
 	struct policy_country_set *countries; /* NULL: absent */
 	struct policy_hours *hours;           /* NULL: absent */
+	unsigned presign_s;                   /* 0: absent */
 	unsigned require;                     /* bits of POLICY_CONSENT, POLICY_PURPOSE and POLICY_ID_TOKEN */
 };
 

@@ -15,6 +15,7 @@ struct entry {
 	int allow;
 	struct yaml_strings operations, buckets, objects, accounts, users, vendor_keys, networks, countries, require;
 	struct policy_hours_entry hours;
+	uint64_t presign;
 };
 
 static const struct yaml_name effects[] = {{"allow", true}, {"deny", false}, {0}};
@@ -40,6 +41,8 @@ static const struct yaml_field entry_fields[] = {
     YAML_FIELD(struct entry, hours, YAML_MAP, .item = &policy_hours_type,
                .hint = "a group such as {days: [mon-fri], from: \"08:00\", to: \"18:00\", zone: Europe/Berlin}"),
     CONDITION(require, "a list out of consent, purpose, id_token"),
+    YAML_FIELD(struct entry, presign, YAML_UINT, .min = 1, .max = 60,
+               .hint = "seconds, at most 60: for so long a URL is good that gets an unsealed object"),
     {0}};
 static const struct yaml_type entry_type = {sizeof(struct entry), entry_fields, offsetof(struct entry, mark)};
 
@@ -175,6 +178,9 @@ static enum err_code compile_rule(const struct policy_compiler *compiler, const 
                                   struct policy_rule *rule)
 {
 	enum err_code code = compile_name(compiler, entry, rule);
+	rule->presign_s = (unsigned)entry->presign;
+	if (code == ERR_OK && entry->presign && !entry->allow)
+		code = policy_compile_fail(compiler, entry->mark, "a rule that denies gives no URLs");
 	return code == ERR_OK ? compile_conditions(compiler, entry, rule) : code;
 }
 

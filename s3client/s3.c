@@ -38,6 +38,7 @@ static const struct store_ops s3_ops = {
     .head = s3_head,
     .remove = s3_remove,
     .replace_meta = s3_replace_meta,
+    .presign = s3_presign,
     .list = s3_list,
     .sweep = s3_sweep,
 };

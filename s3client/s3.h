@@ -113,7 +113,7 @@ void s3_abandon_later(struct s3_store *store, const char *key, const char *uploa
 /* Ends what is remembered, until S3 fails. */
 void s3_abandon_now(struct s3_store *store, const struct store_cancel *cancel);
 
-/* ---- s3_list.c, s3_sweep.c, s3_get.c, s3_copy.c, s3_put.c ---- */
+/* ---- s3_list.c, s3_sweep.c, s3_get.c, s3_copy.c, s3_presign.c, s3_put.c ---- */
 
 enum err_code s3_list(struct store *store, const char *prefix, const struct store_cancel *cancel, store_each *each,
                       void *user, struct err *err);
@@ -126,6 +126,8 @@ enum err_code s3_download_read(struct store_download *download, uint8_t *out, si
                                struct err *err);
 void s3_download_end(struct store_download *download);
 
+enum err_code s3_presign(struct store *store, const char *key, const char *version_id, unsigned seconds, char **ret_url,
+                         struct err *err);
 enum err_code s3_replace_meta(struct store *store, const struct store_put *put, const struct store_object *seen,
                               char **ret_version, struct err *err);
 

@@ -179,6 +179,11 @@ must_check enum err_code store_replace_meta(struct store *store, const char *key
                                             const struct store_meta *meta, size_t n_meta,
                                             const struct store_cancel *cancel, char **ret_version, struct err *err);
 
+/* A URL with which whoever has it gets the object (a GET) for so many seconds from now. *ret_url is the caller's to
+ * free, and to keep out of every log. ERR_UNIMPLEMENTED: not this kind of store. */
+must_check enum err_code store_presign(struct store *store, const char *key, const char *version_id, unsigned seconds,
+                                       char **ret_url, struct err *err);
+
 /* Removes what uploads left behind that were broken off more than 24 hours ago and never finished or aborted: by us,
  * as far as can be told (same identity, same kind of checksums). *ret_removed counts them. Once after start is enough.
  */

@@ -293,6 +293,17 @@ enum err_code store_replace_meta(struct store *store, const char *key, const str
 	return code;
 }
 
+enum err_code store_presign(struct store *store, const char *key, const char *version_id, unsigned seconds,
+                            char **ret_url, struct err *err)
+{
+	enum err_code code = check_key(key, err);
+	if (code != ERR_OK)
+		return code;
+	if (!store->ops->presign)
+		return err_set(err, ERR_UNIMPLEMENTED, 0, "this kind of store has no URLs");
+	return store->ops->presign(store, key, version_or_null(version_id), seconds, ret_url, err);
+}
+
 enum err_code store_sweep(struct store *store, const struct store_cancel *cancel, unsigned *ret_removed,
                           struct err *err)
 {

@@ -35,6 +35,9 @@ struct store_ops {
 	/* `put` has the new metadata and the object's own content type; overwrite is meant. */
 	enum err_code (*replace_meta)(struct store *store, const struct store_put *put, const struct store_object *seen,
 	                              char **ret_version, struct err *err);
+	/* NULL: it has no URLs. */
+	enum err_code (*presign)(struct store *store, const char *key, const char *version_id, unsigned seconds,
+	                         char **ret_url, struct err *err);
 	/* NULL: nothing can be left behind. */
 	enum err_code (*sweep)(struct store *store, const struct store_cancel *cancel, unsigned *ret_removed,
 	                       struct err *err);

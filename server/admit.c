@@ -138,6 +138,7 @@ static enum reason check_rules(struct request *request)
 	struct policy_decision decision;
 	policy_decide(request_policy(request), &question, &decision);
 	request->rule = decision.rule;
+	request->presign_s = decision.allowed ? decision.presign_s : 0;
 	policy_limit(request_policy(request), POLICY_PER_VENDOR_KEY, question.vendor_key, &request->vendor_key_limit);
 	policy_limit(request_policy(request), POLICY_PER_USER, question.user, &request->user_limit);
 	return decision.allowed ? REASON_NONE : decision.reason;

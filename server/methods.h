@@ -14,6 +14,7 @@
 #define METHOD_STORE        "/twokey.v1.Gatekeeper/Store"
 #define METHOD_LIST         "/twokey.v1.Gatekeeper/List"
 #define METHOD_REMOVE       "/twokey.v1.Gatekeeper/Remove"
+#define METHOD_PRESIGN      "/twokey.v1.Gatekeeper/Presign"
 #define METHOD_AUDIT_SEARCH "/twokey.v1.Audit/Search"
 #define METHOD_AUDIT_GET    "/twokey.v1.Audit/Get"
 #define METHOD_AUDIT_TAIL   "/twokey.v1.Audit/Tail"
@@ -43,6 +44,7 @@ void svc_fetch(struct request *request);
 void svc_store(struct request *request);
 void svc_list(struct request *request);
 void svc_remove(struct request *request);
+void svc_presign(struct request *request);
 void svc_audit_search(struct request *request);
 void svc_audit_get(struct request *request);
 void svc_audit_tail(struct request *request);

@@ -27,6 +27,7 @@ struct request {
 	bool unverified;                   /* the transaction's fields come from an envelope whose signature did not hold */
 	const char *vendor_key;            /* name of the key that signed first; NULL until verified */
 	const struct rules_version *rules; /* held from the first look at them on */
+	unsigned presign_s;                /* what the rule that decided says; 0: no URLs */
 	const char *rule;                  /* that decided; NULL until then; belongs to `rules` */
 	char country[3];                   /* of the address, when the rules were asked; "" when unknown */
 	const char *why, *about;           /* for the record: what an auditor says and asks; NULL: nothing. Borrowed */

@@ -141,6 +141,19 @@ bool transfer_complete(struct transfer *transfer)
 	return true;
 }
 
+bool transfer_presigned(struct transfer *transfer, const char *version_id)
+{
+	struct audit_commit commit;
+	struct err err = {0};
+	if (version_id && version_id[0])
+		transfer->version_id = xstrdup(version_id);
+	if (commit_completion(transfer, "presigned", &commit, &err) == ERR_OK)
+		return true;
+	log_event(LOG_ERROR, "a URL could not be recorded", "error", err.text, NULL);
+	request_fail(transfer->request, REASON_LEDGER_UNAVAILABLE);
+	return false;
+}
+
 void transfer_fail(struct transfer *transfer, enum reason reason)
 {
 	struct audit_commit commit;

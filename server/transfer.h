@@ -42,6 +42,9 @@ struct seal_context transfer_seal_context(const struct transfer *transfer);
 /* Makes the completion durable, then signs the receipt. False: it could not be recorded or signed; the call has been
  * ended. */
 must_check bool transfer_complete(struct transfer *transfer);
+/* A URL was made instead of moving bytes: makes that durable. False: it could not be recorded; the call has been ended.
+ */
+must_check bool transfer_presigned(struct transfer *transfer, const char *version_id);
 /* Records how far it got and why it ended, and ends the call. */
 void transfer_fail(struct transfer *transfer, enum reason reason);
 

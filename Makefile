@@ -52,6 +52,7 @@ torture: test-tools ## the long ones: a million random rule decisions, a token i
 	@tools/build.sh dev
 	@tools/build.sh release
 	TWOKEY_TORTURE=1 ctest --preset dev --no-tests=error -R '^policy/test_property/'
+	TWOKEY_TORTURE=1 ctest --preset dev --no-tests=error -R '^audit/test_verify/every_change'
 	TWOKEY_TORTURE=1 TWOKEY_STORM_S=60 ctest --preset dev --no-tests=error -R '^hsm/test_(storm|faults)/'
 	@tools/build.sh tsan
 	TWOKEY_STORM_S=60 TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp $(TSAN_ALWAYS)" \

@@ -6,6 +6,9 @@
 #ifndef TWOKEY_AUDIT_AUDIT_H
 #define TWOKEY_AUDIT_AUDIT_H
 
+#include "audit/proof.h"
+#include "audit/tree.h"
+#include "audit/verify.h"
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/reason.h"

@@ -4,27 +4,8 @@
 #ifndef TWOKEY_AUDIT_MERKLE_H
 #define TWOKEY_AUDIT_MERKLE_H
 
+#include "audit/checkpoint.h"
 #include "audit/frame.h"
-
-enum {
-	AUDIT_HASH_BYTES = 32,
-	AUDIT_PROOF_MAX = 64, /* hashes of an inclusion or consistency proof in any tree of 2^63 leaves */
-};
-
-struct audit_hash {
-	uint8_t bytes[AUDIT_HASH_BYTES];
-};
-
-/* A proof: `hashes` from the leaf's side up. */
-struct audit_proof {
-	struct audit_hash hashes[AUDIT_PROOF_MAX];
-	size_t n;
-};
-
-static inline bool audit_hash_eq(const struct audit_hash *a, const struct audit_hash *b)
-{
-	return memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
-}
 
 /* SHA-256(0x01 || left || right). */
 void audit_merkle_node(struct audit_hasher *hasher, const struct audit_hash *left, const struct audit_hash *right,

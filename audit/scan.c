@@ -2,12 +2,12 @@
 #include <inttypes.h>
 #include <time.h>
 
-#include "audit/walk.h"
+#include "audit/scan.h"
 
 enum { RETRIES = 20, RETRY_MS = 10 };
 
 struct scan {
-	bool (*each)(uint64_t index, struct span record, void *user);
+	bool (*each)(const struct audit_scanned *scanned, void *user);
 	void *user;
 	bool stopped;
 };
@@ -15,8 +15,10 @@ struct scan {
 static void scan_run(struct scan *scan, struct audit_walk *walk)
 {
 	struct span record;
-	while (!scan->stopped && audit_walk_next(walk, &record, NULL) == AUDIT_WALK_RECORD)
-		scan->stopped = !scan->each(walk->index - 1, record, scan->user);
+	while (!scan->stopped && audit_walk_next(walk, &record, NULL) == AUDIT_WALK_RECORD) {
+		const struct audit_scanned scanned = {.index = walk->index - 1, .leaf = walk->leaf, .record = record};
+		scan->stopped = !scan->each(&scanned, scan->user);
+	}
 }
 
 /* At the end of the last segment a server may be writing right now: what looks damaged is looked at again. */
@@ -51,8 +53,8 @@ static enum err_code scan_segment(struct scan *scan, const char *directory, cons
 	return settle_end(scan, walk, err);
 }
 
-enum err_code audit_scan(const char *directory, bool (*each)(uint64_t index, struct span record, void *user),
-                         void *user, struct err *err)
+enum err_code audit_scan_leaves(const char *directory, bool (*each)(const struct audit_scanned *scanned, void *user),
+                                void *user, struct err *err)
 {
 	struct scan scan = {.each = each, .user = user};
 	struct audit_segments segments = {0};
@@ -64,4 +66,22 @@ enum err_code audit_scan(const char *directory, bool (*each)(uint64_t index, str
 	}
 	audit_segments_done(&segments);
 	return code;
+}
+
+struct plain {
+	bool (*each)(uint64_t index, struct span record, void *user);
+	void *user;
+};
+
+static bool each_plain(const struct audit_scanned *scanned, void *user)
+{
+	const struct plain *plain = user;
+	return plain->each(scanned->index, scanned->record, plain->user);
+}
+
+enum err_code audit_scan(const char *directory, bool (*each)(uint64_t index, struct span record, void *user),
+                         void *user, struct err *err)
+{
+	struct plain plain = {each, user};
+	return audit_scan_leaves(directory, each_plain, &plain, err);
 }

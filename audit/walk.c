@@ -91,7 +91,7 @@ enum audit_walk_step audit_walk_next(struct audit_walk *walk, struct span *ret_r
 {
 	struct audit_frame frame;
 	enum audit_frame_state state;
-	uint8_t leaf[AUDIT_CHAIN_BYTES], chain[AUDIT_CHAIN_BYTES];
+	uint8_t chain[AUDIT_CHAIN_BYTES];
 	uint64_t claimed;
 	if (check_here(walk, &frame, &state, err) != ERR_OK)
 		return AUDIT_WALK_BAD;
@@ -102,8 +102,8 @@ enum audit_walk_step audit_walk_next(struct audit_walk *walk, struct span *ret_r
 		return AUDIT_WALK_BAD;
 	}
 	memcpy(chain, walk->chain, sizeof(chain));
-	audit_hash_leaf(walk->hasher, frame.record, leaf);
-	audit_hash_chain(walk->hasher, leaf, chain);
+	audit_hash_leaf(walk->hasher, frame.record, walk->leaf);
+	audit_hash_chain(walk->hasher, walk->leaf, chain);
 	if (memcmp(chain, frame.chain, sizeof(chain)) != 0 || !audit_record_index(frame.record, &claimed) ||
 	    claimed != walk->index) {
 		bad(walk, "the record does not follow the one before it", err);

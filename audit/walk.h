@@ -11,6 +11,7 @@ struct audit_walk {
 	uint64_t index;                   /* of the next record */
 	uint64_t last_offset;             /* of the frame last read; 0: none yet */
 	uint8_t chain[AUDIT_CHAIN_BYTES]; /* after the frame last read */
+	uint8_t leaf[AUDIT_CHAIN_BYTES];  /* of the record last read */
 	struct audit_hasher *hasher;      /* owned */
 	bool point;                       /* single frames are wanted: read little at a time */
 	uint8_t *window;                  /* owned: bytes of the file from window_offset */

@@ -7,6 +7,9 @@ static const struct cli_command commands[] = {
     {"show", audit_show_command, "one record, with every field"},
     {"export", audit_export_command, "all records that match, as JSON lines, CSV or OCSF"},
     {"reindex", audit_reindex_command, "make the search index anew"},
+    {"checkpoint", audit_checkpoint_command, "the signed statement of what the record is"},
+    {"prove", audit_prove_command, "a proof that a record is in it, to be checked offline"},
+    {"verify", audit_verify_command, "offline: is this record unchanged and complete?"},
     {0},
 };
 

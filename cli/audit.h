@@ -13,6 +13,9 @@ int audit_tail_command(int argc, char **argv);
 int audit_show_command(int argc, char **argv);
 int audit_export_command(int argc, char **argv);
 int audit_reindex_command(int argc, char **argv);
+int audit_verify_command(int argc, char **argv);
+int audit_checkpoint_command(int argc, char **argv);
+int audit_prove_command(int argc, char **argv);
 
 /* ---- what is searched for ---- */
 

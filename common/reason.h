@@ -69,6 +69,8 @@
 	X(NO_SUCH_KEY, NOT_FOUND, "the token has no such key")                                                             \
 	X(KEY_NEEDED, PRECONDITION, "the key is still needed")                                                             \
 	X(KEY_UNUSABLE, PRECONDITION, "the key cannot be used for this")                                                   \
+	X(CHECKPOINT_UNKNOWN, UNAUTHENTICATED, "the checkpoint is not signed by the log that is witnessed here")           \
+	X(CHECKPOINT_CONTRADICTS, CORRUPT, "the checkpoint does not continue the one that was witnessed last")             \
 	X(NO_SUCH_RECORD, NOT_FOUND, "there is no such record")                                                            \
 	X(INTERNAL, INTERNAL, "internal error")
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "audit/audit.h"
 #include "common/text.h"
 #include "server/config_bucket.h"
 #include "server/config_caller.h"
@@ -64,8 +65,19 @@ static const struct yaml_type postgresql_type = {.size = sizeof((struct config *
                                                  .fields = postgresql_fields};
 static const struct yaml_field ledger_fields[] = {
     IN(ledger, directory, YAML_STRING, .required = true, .hint = "path of a folder"),
+    IN(ledger, origin, YAML_STRING, .hint = "the name that checkpoints are signed under"),
     IN(ledger, segment_size, YAML_UINT, .min = 1 << 20, .max = 1 << 30),
     IN(ledger, postgresql, YAML_MAP, .item = &postgresql_type),
+    {0}};
+static const struct yaml_field witness_fields[] = {
+    IN(witness, origin, YAML_STRING, .required = true,
+       .hint = "the name under which the other party signs checkpoints"),
+    IN(witness, public_keys, YAML_STRINGS, .required = true, .hint = "paths of its audit keys' PEM files"),
+    IN(witness, server, YAML_STRING, .hint = "HOST:PORT"),
+    IN(witness, ca, YAML_STRING, .hint = "path of a PEM file"),
+    IN(witness, certificate, YAML_STRING, .hint = "path of a PEM file, leaf first"),
+    IN(witness, key, YAML_STRING, .hint = "path of a PEM file"),
+    IN(witness, interval, YAML_UINT, .min = 1, .max = 86400),
     {0}};
 static const struct yaml_field lifetime_fields[] = {
     {.name = "default",
@@ -101,7 +113,7 @@ static const struct yaml_field log_fields[] = {
 static const struct yaml_type tls_type = SECTION(tls), web_type = SECTION(web), token_type = SECTION(token),
                               keys_type = SECTION(keys), ledger_type = SECTION(ledger),
                               lifetime_type = SECTION(lifetime), id_tokens_type = SECTION(id_tokens),
-                              limits_type = SECTION(limits), log_type = SECTION(log);
+                              witness_type = SECTION(witness), limits_type = SECTION(limits), log_type = SECTION(log);
 
 static const struct yaml_field vendor_key_fields[] = {
     YAML_FIELD(struct config_vendor_key, name, YAML_STRING, .required = true),
@@ -125,6 +137,7 @@ static const struct yaml_field config_fields[] = {
     YAML_FIELD(struct config, rules, YAML_STRING, .hint = "path of a rule file"),
     YAML_FIELD(struct config, countries_database, YAML_STRING, .hint = "path of a MaxMind country database (.mmdb)"),
     YAML_FIELD(struct config, trusted_proxies, YAML_STRINGS, .hint = "a list of networks such as 10.0.0.0/24"),
+    YAML_FIELD(struct config, witness, YAML_MAP, .item = &witness_type),
     YAML_FIELD(struct config, lifetime, YAML_MAP, .item = &lifetime_type),
     YAML_FIELD(struct config, buckets, YAML_LIST, .item = &config_bucket_type),
     YAML_FIELD(struct config, callers, YAML_LIST, .item = &config_caller_type),
@@ -164,8 +177,20 @@ bool config_tls_in_token(const struct config *config)
 	return strncmp(config->tls.key, "pkcs11:", 7) == 0;
 }
 
+/* The deployment's name, as far as it can be the name of a key. */
+static void default_origin(struct config *config)
+{
+	if (config->ledger.origin)
+		return;
+	config->ledger.origin = xstrdup(config->name);
+	for (char *c = config->ledger.origin; *c; c++)
+		if ((uint8_t)*c <= ' ' || *c == 0x7f || *c == '+')
+			*c = '-';
+}
+
 static void fill_defaults(struct config *config)
 {
+	default_origin(config);
 	config_default(&config->listen, "127.0.0.1:7401");
 	config_default(&config->token.module, "/usr/lib/softhsm/libsofthsm2.so");
 	config_default(&config->token.pin_source, "prompt");
@@ -184,6 +209,11 @@ static void fill_defaults(struct config *config)
 	config_resolve(config, &config->id_tokens.keys);
 	config_resolve(config, &config->id_tokens.ca_file);
 	config_resolve(config, &config->ledger.directory);
+	config_resolve(config, &config->witness.ca);
+	config_resolve(config, &config->witness.certificate);
+	config_resolve(config, &config->witness.key);
+	for (size_t i = 0; i < config->witness.public_keys.n; i++)
+		config_resolve(config, &config->witness.public_keys.items[i]);
 	config_resolve(config, &config->ledger.postgresql.password_file);
 	config_resolve(config, &config->ledger.postgresql.ca_file);
 	config_resolve(config, &config->rules);
@@ -261,6 +291,14 @@ static enum err_code check(struct config *config, struct err *err)
 		                    "`tls.revocation_lists` are of the authorities in `tls.client_ca`, and there are none", "");
 	if (!config->web.certificate != !config->web.key)
 		return config_wrong(config, NULL, err, "`web.certificate` and `web.key` go together", "");
+	if (!audit_origin_valid(config->ledger.origin))
+		return config_wrong(config, NULL, err, "`ledger.origin` is 1 to 256 bytes without blanks and `+`, not ",
+		                    config->ledger.origin);
+	if (config->witness.origin &&
+	    (!audit_origin_valid(config->witness.origin) || strcmp(config->witness.origin, config->ledger.origin) == 0))
+		return config_wrong(config, NULL, err,
+		                    "`witness.origin` is another name than ours, without blanks and `+`, not ",
+		                    config->witness.origin);
 	if (config->lifetime.standard > config->lifetime.max)
 		return config_wrong(config, NULL, err, "`lifetime.default` is longer than `lifetime.max`", "");
 	for (size_t i = 0; i < config->callers.n; i++) {
@@ -303,6 +341,7 @@ enum err_code config_load(const char *path, struct config *ret, struct err *err)
 {
 	*ret = (struct config){
 	    .lifetime = {.standard = 300, .max = 300},
+	    .witness = {.interval = 10},
 	    .id_tokens = {.max_age = 3600},
 	    .limits = {.drain = 30, .flood = 6000, .failures = 60, .proofs = 1U << 19},
 	    .log = {.level = LOG_INFO, .format = LOG_TEXT},

@@ -98,7 +98,7 @@ struct config {
 		char *transaction, *audit;
 	} keys;
 	struct {
-		char *directory;
+		char *directory, *origin;
 		uint64_t segment_size;
 		struct {
 			char *connection, *password_file, *ca_file, *schema;
@@ -110,6 +110,11 @@ struct config {
 		bool bind_nonce;
 		uint64_t max_age; /* seconds */
 	} id_tokens;          /* issuer NULL: there are none */
+	struct {
+		char *origin, *server, *ca, *certificate, *key;
+		struct yaml_strings public_keys;
+		uint64_t interval; /* seconds */
+	} witness;             /* origin NULL: none */
 	struct {
 		uint64_t standard, max; /* seconds */
 	} lifetime;

@@ -4,8 +4,10 @@
 
 #include "server/abuse.h"
 #include "server/bucket.h"
+#include "server/checkpoints.h"
 #include "server/limits.h"
 #include "server/vouch.h"
+#include "server/witness.h"
 
 #define SNAPSHOT_TYPE "application/vnd.twokey.state.v1"
 
@@ -131,6 +133,10 @@ enum err_code deployment_open_ledger(struct deployment *deployment, struct err *
 		code = keys_check(deployment->keys, err);
 	if (code == ERR_OK)
 		code = deployment_follow_keys(deployment, err);
+	if (code == ERR_OK)
+		code = checkpoints_open(deployment, err);
+	if (code == ERR_OK)
+		code = witness_open(deployment, &deployment->witness, err);
 	if (code != ERR_OK)
 		err_prefix(err, "ledger %s", options.directory);
 	return code;
@@ -173,6 +179,7 @@ void deployment_close(struct deployment *deployment)
 {
 	if (!deployment)
 		return;
+	checkpoints_close(deployment);
 	restricting_close(deployment->restrictions);
 	if (deployment->audit)
 		audit_close(deployment->audit);
@@ -224,6 +231,8 @@ enum err_code deployment_check(struct deployment *deployment, struct err *err)
 		return code;
 	}
 	code = audit_check(deployment->audit, err);
+	if (code == ERR_OK)
+		code = audit_tree_check(deployment->tree, err);
 	if (code != ERR_OK) {
 		err_prefix(err, "ledger");
 		return code;

@@ -39,6 +39,8 @@ struct deployment {
 	struct rpc_token_key tls_key; /* when tls.key is in the token */
 	struct audit *audit;
 	struct restricting *restrictions; /* opened with the ledger */
+	struct audit_tree *tree;          /* "" */
+	struct witness *witness;          /* ""; NULL: none is configured */
 	struct identity_trust *trust;     /* who vouches for client certificates; NULL: nobody can show one */
 	pthread_mutex_t reloading;        /* of rules, vendor keys and trust: one at a time */
 	/* Gatekeeper only. */

@@ -17,6 +17,7 @@
  * tests/lint/roles.py reads it. */
 #define PROPOSE CALLER_BACKEND
 #define DATA    (CALLER_READER | CALLER_ANYONE)
+#define SIGNED  CALLER_ANYONE /* by a key that is known: what is sent says who sends it */
 #define LOOK    (CALLER_AUDITOR | CALLER_OPERATOR)
 #define CHANGE  CALLER_OPERATOR
 
@@ -39,6 +40,9 @@ static const struct method {
     {METHOD_AUDIT_SEARCH, svc_audit_search, EVENT(AUDIT), UNARY_MAX, STREAM, BOTH, LOOK},
     {METHOD_AUDIT_GET, svc_audit_get, EVENT(AUDIT), UNARY_MAX, CALL, BOTH, LOOK},
     {METHOD_AUDIT_TAIL, svc_audit_tail, EVENT(AUDIT), UNARY_MAX, STREAM, BOTH, LOOK},
+    {METHOD_AUDIT_CHECKPOINT, svc_audit_checkpoint, EVENT(AUDIT), UNARY_MAX, CALL, BOTH, LOOK},
+    {METHOD_AUDIT_PROOF, svc_audit_proof, EVENT(AUDIT), UNARY_MAX, CALL, BOTH, LOOK},
+    {METHOD_WITNESS_ADD_CHECKPOINT, svc_witness_add_checkpoint, EVENT(CHECKPOINT), UNARY_MAX, CALL, BOTH, SIGNED},
     {METHOD_POLICY_GET, svc_policy_get, EVENT(POLICY), UNARY_MAX, CALL, GATEKEEPER, LOOK},
     {METHOD_POLICY_EXPLAIN, svc_policy_explain, EVENT(POLICY), RULES_MAX, STREAM, GATEKEEPER, LOOK},
     {METHOD_POLICY_RELOAD, svc_policy_reload, EVENT(POLICY), UNARY_MAX, URGENT, BOTH, CHANGE},

@@ -8,16 +8,20 @@
 #include "twokey/v1/key.pb-c.h"
 #include "twokey/v1/policy.pb-c.h"
 
-#define METHOD_AUTHORIZE    "/twokey.v1.Gatekeeper/Authorize"
-#define METHOD_COSIGN       "/twokey.v1.Gatekeeper/CoSign"
-#define METHOD_FETCH        "/twokey.v1.Gatekeeper/Fetch"
-#define METHOD_STORE        "/twokey.v1.Gatekeeper/Store"
-#define METHOD_LIST         "/twokey.v1.Gatekeeper/List"
-#define METHOD_REMOVE       "/twokey.v1.Gatekeeper/Remove"
-#define METHOD_PRESIGN      "/twokey.v1.Gatekeeper/Presign"
-#define METHOD_AUDIT_SEARCH "/twokey.v1.Audit/Search"
-#define METHOD_AUDIT_GET    "/twokey.v1.Audit/Get"
-#define METHOD_AUDIT_TAIL   "/twokey.v1.Audit/Tail"
+#define METHOD_AUTHORIZE        "/twokey.v1.Gatekeeper/Authorize"
+#define METHOD_COSIGN           "/twokey.v1.Gatekeeper/CoSign"
+#define METHOD_FETCH            "/twokey.v1.Gatekeeper/Fetch"
+#define METHOD_STORE            "/twokey.v1.Gatekeeper/Store"
+#define METHOD_LIST             "/twokey.v1.Gatekeeper/List"
+#define METHOD_REMOVE           "/twokey.v1.Gatekeeper/Remove"
+#define METHOD_PRESIGN          "/twokey.v1.Gatekeeper/Presign"
+#define METHOD_AUDIT_SEARCH     "/twokey.v1.Audit/Search"
+#define METHOD_AUDIT_GET        "/twokey.v1.Audit/Get"
+#define METHOD_AUDIT_TAIL       "/twokey.v1.Audit/Tail"
+#define METHOD_AUDIT_CHECKPOINT "/twokey.v1.Audit/Checkpoint"
+#define METHOD_AUDIT_PROOF      "/twokey.v1.Audit/Proof"
+
+#define METHOD_WITNESS_ADD_CHECKPOINT "/twokey.v1.Witness/AddCheckpoint"
 
 #define METHOD_POLICY_GET               "/twokey.v1.Policy/Get"
 #define METHOD_POLICY_EXPLAIN           "/twokey.v1.Policy/Explain"
@@ -48,6 +52,9 @@ void svc_presign(struct request *request);
 void svc_audit_search(struct request *request);
 void svc_audit_get(struct request *request);
 void svc_audit_tail(struct request *request);
+void svc_audit_checkpoint(struct request *request);
+void svc_audit_proof(struct request *request);
+void svc_witness_add_checkpoint(struct request *request);
 void svc_policy_get(struct request *request);
 void svc_policy_explain(struct request *request);
 void svc_policy_reload(struct request *request);

@@ -10,6 +10,7 @@
 
 #include "proto/descriptors.h"
 #include "server/abuse.h"
+#include "server/checkpoints.h"
 #include "server/deployment.h"
 #include "server/gaps.h"
 #include "server/health.h"
@@ -23,8 +24,8 @@
 #define TEND_S         1     /* how often files are looked at */
 #define ADDRESS_MAX    256
 
-static const char *const services[] = {"twokey.v1.Gatekeeper", "twokey.v1.Audit", "twokey.v1.Policy", "twokey.v1.Key",
-                                       NULL};
+static const char *const services[] = {"twokey.v1.Gatekeeper", "twokey.v1.Audit",   "twokey.v1.Policy",
+                                       "twokey.v1.Key",        "twokey.v1.Witness", NULL};
 
 struct server {
 	const struct config *config;
@@ -130,6 +131,9 @@ static void announce(const struct server *server)
 		log_event(LOG_INFO, "serving browsers", "address", address, NULL);
 	}
 	address_format(server->config->listen, rpc_server_port(server->rpc), address);
+	autobuf struct buf vkey = {0};
+	if (checkpoints_vkey(server->deployment, &vkey, NULL) == ERR_OK)
+		log_event(LOG_INFO, "checkpoints", "vkey", buf_cstr(&vkey), NULL);
 	log_event(LOG_INFO, "serving", "address", address, "role",
 	          server->config->role == CONFIG_VENDOR ? "vendor" : "gatekeeper", "name", server->config->name,
 	          "transaction_key", hsm_key_id(keys_transaction(server->deployment->keys)), NULL);
@@ -171,11 +175,12 @@ static void stop(struct server *server)
 		const unsigned drain_ms = (unsigned)server->config->limits.drain * 1000;
 		struct last_resort *resort = last_resort_start(server->deployment->hsm, drain_ms + AFTER_DRAIN_MS);
 		rpc_server_stop(server->rpc, drain_ms);
-		last_resort_stop(resort);
 		abuse_tend(server->deployment, true);
 		struct err err = {0};
 		if (record_event(server, TWOKEY__V1__EVENT__EVENT_STOP, "", &err) != ERR_OK)
 			log_event(LOG_ERROR, "the stop could not be recorded", "error", err.text, NULL);
+		checkpoints_close(server->deployment);
+		last_resort_stop(resort);
 	}
 	deployment_close(server->deployment);
 }

@@ -119,7 +119,7 @@ def test_an_operation_cannot_be_used_for_another(system, client):
     ({"gatekeeper": "another"}, "AUDIENCE_MISMATCH"),
     ({"lifetime": 301}, "LIFETIME_TOO_LONG"),
     ({"now": time.time() - 1000}, "EXPIRED"),
-    ({"now": time.time() + 1000}, "NOT_YET_VALID"),
+    ({"now": time.time() + 86400}, "NOT_YET_VALID"),
     ({"subject": ""}, "MALFORMED"),
     ({"networks": ["not a network"]}, "MALFORMED"),
     ({"max_bytes": 5}, "MALFORMED"),  # PUT only

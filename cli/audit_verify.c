@@ -137,7 +137,7 @@ int audit_verify_command(int argc, char **argv)
 	cli_parse(options, parse, "DIRECTORY | --proof FILE",
 	          "Verifies a record, offline: every record's checksum and its place in the chain and the tree, tiles, "
 	          "checkpoints and their signatures. DIRECTORY is a ledger (its server may be running), a copy of it, or "
-	          "what `twokey audit sync` made.",
+	          "a copy of its folder `tile` and its `checkpoint` alone.",
 	          NULL, &given, argc, argv);
 	enum err_code code = given.proof ? verify_proof(&given, &err) : verify(&given, &result, &err);
 	if (code == ERR_OK && !given.proof)

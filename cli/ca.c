@@ -9,50 +9,21 @@
 #include "common/clock.h"
 #include "common/text.h"
 
-static const struct {
-	const char *name;
-	int (*run)(int argc, char **argv);
-	const char *what;
-} commands[] = {
+static const struct cli_command commands[] = {
     {"init", ca_init, "make the authority's key in its token, its certificate and its first list"},
     {"issue", ca_issue_command, "a certificate for a caller or a deployment"},
     {"revoke", ca_revoke_command, "take certificates back: writes a new list"},
     {"crl", ca_crl, "write a new list of what is revoked, before the old one is out of date"},
     {"list", ca_list_command, "what was issued, until when, and what is revoked"},
+    {0},
 };
-
-#define N_COMMANDS (sizeof commands / sizeof commands[0])
-
-static void help(FILE *out)
-{
-	fputs("Usage: twokey ca COMMAND [OPTION...]\n"
-	      "Issues certificates for callers and deployments, with a key in a token of its own that is normally locked\n"
-	      "away. All but `list` need that token.\n\n",
-	      out);
-	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].what);
-	fputs("\n`twokey ca COMMAND --help` tells more of each.\n", out);
-}
 
 int cli_ca(int argc, char **argv)
 {
-	if (argc < 2) {
-		help(stderr);
-		return CLI_USAGE;
-	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "-?") == 0) {
-		help(stdout);
-		return CLI_OK;
-	}
-	for (size_t i = 0; i < N_COMMANDS; i++) {
-		if (strcmp(argv[1], commands[i].name) != 0)
-			continue;
-		char name[64];
-		snprintf(name, sizeof name, "twokey ca %s", commands[i].name);
-		argv[1] = name;
-		return commands[i].run(argc - 1, argv + 1);
-	}
-	return cli_usage("there is no command `ca %s`; `twokey ca --help` lists them", argv[1]);
+	static const char about[] =
+	    "Issues certificates for callers and deployments, with a key in a token of its own that is normally locked\n"
+	    "away. All but `list` need that token.";
+	return cli_dispatch("ca", about, commands, argc, argv);
 }
 
 /* ---- init, revoke, crl, list ---- */

@@ -11,8 +11,8 @@ static const struct {
 	const char *name;
 	size_t max;
 } limits[] = {
-    {"detail", 2048}, {"purpose", 2048}, {"consent_text", 2048}, {"identity", 2048}, {"version_id", 1024},
-    {"vendor_keys", 4096},
+    {"detail", 2048}, {"purpose", 2048}, {"consent_text", 2048}, {"identity", 2048}, {"vendor_keys", 4096},
+    {"reason", 256},  {"country", 256},  {"address", 256},       {"key_id", 256},    {"access_key_id", 256},
 };
 
 static size_t text_limit(const char *name)

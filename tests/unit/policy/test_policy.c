@@ -87,7 +87,8 @@ static const struct {
     {RULE "  hours: {zone: UTC, from: '24:00', to: '08:00'}\n",
      "r.yaml:5:28: a day does not start at \"24:00\"; write \"00:00\""},
     {RULE "  hours: {zone: UTC, until: '08:00'}\n", "r.yaml:5:22: unknown key \"until\"; known: days, from, to, zone"},
-    {RULE "  require: [consent, purpos]\n", "r.yaml:5:22: what can be required is consent and purpose, not \"purpos\""},
+    {RULE "  require: [consent, purpos]\n",
+     "r.yaml:5:22: what can be required is consent, purpose and id_token, not \"purpos\""},
     {"version: 1\nrules:\n- {name: a, effect: deny, require: consent}\n",
      "r.yaml:3:36: a deny rule cannot `require`: it would deny only those who have it; put it into the rules that "
      "allow"},

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The init jobs of compose.yaml: what docs/INSTALL.md tells an operator to do by hand, for one role. Safe to repeat.
+# The init jobs of compose.yaml: what docs/DEBIAN.md tells an operator to do by hand, for one role. Safe to repeat.
 # /tls is handed from the vendor's job to the gatekeeper's: a small authority for a first try, and the vendor's public key.
 # A real deployment has certificates of `twokey ca` or of the company's authority.
 set -euo pipefail

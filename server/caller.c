@@ -65,9 +65,16 @@ enum reason caller_look_again(struct request *request)
 	return check_certificate(request);
 }
 
+/* `data_clients` binds those who use transactions; a checkpoint, say, needs no certificate anyway. */
+static bool open_to_anyone(const struct request *request, unsigned roles)
+{
+	const bool bound = roles & CALLER_READER && request->deployment->config->data_clients == CALLER_READER;
+	return roles & CALLER_ANYONE && !bound;
+}
+
 enum reason caller_admit(struct request *request, unsigned roles)
 {
-	const bool anyone = roles & CALLER_ANYONE && request->deployment->config->data_clients != CALLER_READER;
+	const bool anyone = open_to_anyone(request, roles);
 	if (!request->identity)
 		return anyone ? REASON_NONE : REASON_CALLER_UNAUTHENTICATED;
 	request->caller = find(request, roles | CALLER_ADMIN);

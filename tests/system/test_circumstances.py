@@ -216,7 +216,7 @@ def test_hours_and_what_a_denial_tells(make_system):
 @pytest.mark.parametrize("line, told", [
     ("countries: [US, UK]", ':6:19: "UK" is no country code; did you mean "GB"?'),
     ("hours: {zone: Europe/Berln}", ':6:17: "Europe/Berln" is no time zone; did you mean "Europe/Berlin"?'),
-    ("require: [purpse]", ':6:13: what can be required is consent and purpose, not "purpse"'),
+    ("require: [purpse]", ':6:13: what can be required is consent, purpose and id_token, not "purpse"'),
 ])
 def test_mistakes_have_a_place(make_system, line, told):
     system = make_system(start=False, rules=rules("users: [ann]", line))

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs inside the booted root, started by try.service: what docs/INSTALL.md tells an operator to do, and what must then hold.
+# Runs inside the booted root, started by try.service: what docs/DEBIAN.md tells an operator to do, and what must then hold.
 # The last line of /root/result is "passed" when all of it did.
 set -euxo pipefail
 exec >/root/result 2>&1

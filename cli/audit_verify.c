@@ -132,7 +132,7 @@ static enum err_code verify_proof(const struct options *given, struct err *err)
 int audit_verify_command(int argc, char **argv)
 {
 	struct options given = {0};
-	struct audit_verify_result result;
+	struct audit_verify_result result = {0};
 	struct err err = {0};
 	cli_parse(options, parse, "DIRECTORY | --proof FILE",
 	          "Verifies a record, offline: every record's checksum and its place in the chain and the tree, tiles, "

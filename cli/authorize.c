@@ -1,5 +1,4 @@
 /* twokey authorize: asks a vendor's deployment for a transaction with the first signature. */
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -83,15 +82,8 @@ static uint64_t number(struct argp_state *state, const char *name, const char *t
 
 static void parse_range(struct options *given, const char *text, struct argp_state *state)
 {
-	char *dash, *end = NULL;
-	errno = 0;
-	unsigned long long first = strtoull(text, &dash, 10), last = 0;
-	if (*dash == '-' && isdigit((unsigned char)dash[1]))
-		last = strtoull(dash + 1, &end, 10);
-	if (!isdigit((unsigned char)text[0]) || !end || *end || errno || last < first || last == UINT64_MAX)
+	if (!cli_read_range(text, &given->range.first, &given->range.length))
 		argp_error(state, "--range takes FIRST-LAST, such as 0-65535, not `%s`", text);
-	given->range.first = first;
-	given->range.length = last - first + 1;
 	given->constraints.range = &given->range;
 }
 

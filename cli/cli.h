@@ -75,6 +75,8 @@ struct cli_string {
 	size_t offset; /* of a char * */
 };
 bool cli_keep_string(const struct cli_string *strings, void *input, int key, char *arg);
+/* "FIRST-LAST", bytes, both ends included. False: it is no range. */
+must_check bool cli_read_range(const char *text, uint64_t *ret_first, uint64_t *ret_length);
 /* What an argument says, or argp_error. */
 uint64_t cli_number(struct argp_state *state, const char *text);
 Google__Protobuf__Timestamp cli_time(struct argp_state *state, const char *text);

@@ -1,5 +1,7 @@
 /* Options and environment that say whom to talk to. */
+#include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "cli/cli.h"
@@ -99,6 +101,20 @@ void cli_parse(const struct argp_option *own, argp_parser_t parser, const char *
 {
 	const struct cli_part parts[] = {{own, parser, input}, {0}};
 	cli_parse_parts(parts, args_doc, doc, connection, argc, argv);
+}
+
+bool cli_read_range(const char *text, uint64_t *ret_first, uint64_t *ret_length)
+{
+	char *dash, *end = NULL;
+	errno = 0;
+	unsigned long long first = strtoull(text, &dash, 10), last = 0;
+	if (*dash == '-' && isdigit((unsigned char)dash[1]))
+		last = strtoull(dash + 1, &end, 10);
+	if (!isdigit((unsigned char)text[0]) || !end || *end || errno || last < first || last == UINT64_MAX)
+		return false;
+	*ret_first = first;
+	*ret_length = last - first + 1;
+	return true;
 }
 
 bool cli_keep_string(const struct cli_string *strings, void *input, int key, char *arg)

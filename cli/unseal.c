@@ -94,14 +94,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static enum err_code parse_range(struct unsealing *unsealing, struct err *err)
 {
 	const char *range = unsealing->given.range;
-	uint64_t last;
-	int end = 0;
-	if (!range)
-		return ERR_OK;
-	if (sscanf(range, "%" SCNu64 "-%" SCNu64 "%n", &unsealing->first, &last, &end) != 2 || range[end] ||
-	    last < unsealing->first || last == UINT64_MAX)
+	if (range && !cli_read_range(range, &unsealing->first, &unsealing->length))
 		return err_set(err, ERR_INVALID, 0, "a range is FIRST-LAST, as in 0-1023");
-	unsealing->length = last - unsealing->first + 1;
 	return ERR_OK;
 }
 

@@ -127,16 +127,17 @@ static void describe_trust(const struct identity_trust_state *state, struct buf 
 	           state->revoked, until[0] ? ", good until " : "", until);
 }
 
-static enum err_code commit_trust(struct deployment *deployment, Twokey__V1__Record *record, uint64_t *ret_index,
+static enum err_code commit_trust(struct deployment *deployment, const Twokey__V1__Record *who, uint64_t *ret_index,
                                   struct err *err)
 {
+	Twokey__V1__Record record = *who;
 	struct identity_trust_state state;
 	autobuf struct buf text = {0};
 	identity_trust_state(deployment->trust, &state);
 	describe_trust(&state, &text);
-	record->detail = (char *)buf_cstr(&text);
-	log_event(LOG_INFO, "authorities loaded", "what", record->detail, NULL);
-	return commit_as(deployment, TWOKEY__V1__EVENT__EVENT_AUTHORITIES, record, REASON_NONE, state.sha256, ret_index,
+	record.detail = (char *)buf_cstr(&text);
+	log_event(LOG_INFO, "authorities loaded", "what", record.detail, NULL);
+	return commit_as(deployment, TWOKEY__V1__EVENT__EVENT_AUTHORITIES, &record, REASON_NONE, state.sha256, ret_index,
 	                 err);
 }
 

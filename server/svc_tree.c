@@ -71,14 +71,15 @@ void svc_audit_checkpoint(struct request *request)
 	pb_free(message);
 }
 
-static void send_proof(struct request *request, Twokey__V1__ProofResponse *response, struct audit_proof *proof)
+static void send_proof(struct request *request, const Twokey__V1__ProofResponse *but_hashes, struct audit_proof *proof)
 {
+	Twokey__V1__ProofResponse response = *but_hashes;
 	ProtobufCBinaryData hashes[AUDIT_PROOF_MAX];
 	for (size_t i = 0; i < proof->n; i++)
 		hashes[i] = (ProtobufCBinaryData){AUDIT_HASH_BYTES, proof->hashes[i].bytes};
-	response->n_hashes = proof->n;
-	response->hashes = hashes;
-	request_answer(request, &response->base);
+	response.n_hashes = proof->n;
+	response.hashes = hashes;
+	request_answer(request, &response.base);
 }
 
 static void answer_proof(struct request *request, const Twokey__V1__ProofRequest *asked)

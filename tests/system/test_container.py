@@ -32,7 +32,7 @@ def containers(image):
     # Below /tmp itself: a container sees neither our folders' parents nor their modes.
     folder = pathlib.Path("/var/tmp") / f"twokey-containers-{os.getpid()}"
     folder.mkdir()
-    system = System(folder, image.binary(folder))
+    system = System(folder, image.binary(folder), tokens={"kind": "softhsm"})  # what the image has
     try:
         yield system.start()
         assert (system.vendor.stop(), system.gatekeeper.stop()) == (0, 0)

@@ -33,13 +33,14 @@ struct unsealing {
 	struct cli_progress progress;
 };
 
-enum { OPT_MODULE = 0x100, OPT_TOKEN, OPT_PIN, OPT_GATEKEEPER, OPT_BUCKET, OPT_OBJECT, OPT_PREFIX, OPT_RANGE };
+enum { OPT_MODULE = 0x100, OPT_TOKEN, OPT_PIN, OPT_IV, OPT_GATEKEEPER, OPT_BUCKET, OPT_OBJECT, OPT_PREFIX, OPT_RANGE };
 
 static const struct argp_option argp_options[] = {
     {"config", 'c', "FILE", 0, "the gatekeeper's configuration: its token and its name", 1},
     {"module", OPT_MODULE, "FILE", 0, "instead: the PKCS#11 module", 1},
     {"token-uri", OPT_TOKEN, "URI", 0, "instead: which token, such as pkcs11:token=gatekeeper", 1},
     {"pin-source", OPT_PIN, "SOURCE", 0, "instead: file:PATH, credential:NAME or prompt (default)", 1},
+    {"gcm-iv", OPT_IV, "caller|token", 0, "instead: who makes the IV of AES-GCM; CloudHSM: token", 1},
     {"gatekeeper", OPT_GATEKEEPER, "NAME", 0, "who sealed the objects; default: the configuration's name", 2},
     {"bucket", OPT_BUCKET, "NAME", 0, "of which bucket, by its name in the configuration (required)", 2},
     {"object", OPT_OBJECT, "KEY", 0, "one object; default: every object", 3},
@@ -78,6 +79,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	if (cli_keep_string(strings, given, key, arg))
 		return 0;
 	switch (key) {
+	case OPT_IV:
+		if (strcmp(arg, "token") != 0 && strcmp(arg, "caller") != 0)
+			argp_error(state, "--gcm-iv is caller or token, not `%s`", arg);
+		given->token.gcm_iv = strcmp(arg, "token") == 0 ? HSM_GCM_IV_TOKEN : HSM_GCM_IV_CALLER;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (given->output)
 			argp_error(state, "too many arguments");

@@ -47,7 +47,8 @@ def test_a_directory_store(make_system, tmp_path):
     token = system.gatekeeper.config["token"]
     (tmp_path / "bare").mkdir()
     expect_all(system, copy, tmp_path / "bare" / "out", "--module", token["module"], "--token-uri", token["uri"],
-               "--pin-source", token["pin_source"], "--gatekeeper", "gatekeeper", config=False)
+               "--pin-source", token["pin_source"], "--gcm-iv", token.get("gcm_iv", "caller"), "--gatekeeper", "gatekeeper",
+               config=False)
 
     for first, last in ((0, 0), (65470, 65500), (100_000, 300_000)):
         done = unseal(system, "--object", "a/ranges", "--range", f"{first}-{last}", copy)

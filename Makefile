@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 .PHONY: help packages build demo check unit tsan system torture bench lint format clean test-packages test-tools lint-packages
 TSAN_ALWAYS := halt_on_error=1 second_deadlock_stack=1
 export CTEST_PARALLEL_LEVEL ?= $(shell nproc)
+# CI asks for it: a test that fails is run once more, and both runs are shown (tests/README.md).
+SECOND_CHANCE := $(if $(TWOKEY_SECOND_CHANCE),--repeat until-pass:2)
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 18
@@ -32,15 +34,15 @@ check: unit tsan system ## every test: unit tests under two kinds of sanitizer, 
 
 unit: test-tools ## unit tests, corpora and include rules, with ASan and UBSan
 	@tools/build.sh dev
-	ctest --preset dev --no-tests=error
+	ctest --preset dev --no-tests=error $(SECOND_CHANCE)
 	@tools/token-matrix.sh build/dev/tests/hsm_test_matrix
 
 tsan: test-tools ## unit tests with ThreadSanitizer
 	@tools/build.sh tsan
 	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp $(TSAN_ALWAYS)" \
-		ctest --preset tsan --no-tests=error -L unit -E '^rpc/'
+		ctest --preset tsan --no-tests=error $(SECOND_CHANCE) -L unit -E '^rpc/'
 	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/unit/rpc/tsan.supp $(TSAN_ALWAYS)" \
-		ctest --preset tsan --no-tests=error -L unit -R '^rpc/'
+		ctest --preset tsan --no-tests=error $(SECOND_CHANCE) -L unit -R '^rpc/'
 
 system: test-tools ## real binaries with real tokens, clients and a real S3 server
 	@tools/build.sh dev
